@@ -1,0 +1,40 @@
+"""Small deep networks as pure, jit-compiled JAX functions, each proved equal to its PyTorch mirror.
+
+The submodules are the public interface; each is imported when first used, so that
+``import jaxdnn`` loads neither JAX nor a device:
+
+- `jaxdnn.models`, `jaxdnn.losses`: networks as ``init``/``apply`` pairs, and what they minimise.
+- `jaxdnn.training`: one step, an epoch as one scan, evaluation.
+- `jaxdnn.workflows`: the tutorials, one module each.
+- `jaxdnn.data`: data sets.
+- `jaxdnn.interop`, `jaxdnn.checkpoint`: parameters under torch's names, in memory and on disk.
+- `jaxdnn.parity`: the comparison with PyTorch, step by step.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_SUBMODULES = (
+    "checkpoint",
+    "data",
+    "interop",
+    "losses",
+    "models",
+    "parity",
+    "training",
+    "workflows",
+)
+
+__all__ = ["__version__", *_SUBMODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,73 @@
+"""Trained parameters on disk, as safetensors under torch's names.
+
+The file holds tensors and one line of JSON; no code runs when it is read. Both frameworks open it:
+
+    torch_module.load_state_dict(safetensors.torch.load_file(path), strict=True)
+    params, metadata = jaxdnn.checkpoint.load(path, like=jax.eval_shape(model.init, key))
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.numpy
+from jaxtyping import PyTree
+
+from jaxdnn import interop
+from jaxdnn.errors import CheckpointError
+from jaxdnn.files import write_atomically
+
+__all__ = ["load", "save"]
+
+
+def save(path: Path, params: PyTree, *, metadata: dict[str, Any]) -> None:
+    """Write parameters under torch's names; the file appears whole or not at all.
+
+    Args:
+      path: the file to write.
+      params: a parameter tree.
+      metadata: what a reader needs to use the parameters, anything that JSON holds.
+
+    Raises:
+      OSError: the folder is missing or not writable.
+    """
+    header = {"format": "pt", "jaxdnn": json.dumps(metadata)}
+    with write_atomically(path) as file:
+        file.write(safetensors.numpy.save(interop.to_torch(params), header))
+
+
+def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    """Read what `save` wrote, or a safetensors file of a torch ``state_dict``.
+
+    Args:
+      path: the file to read.
+      like: a tree of the wanted structure, shapes and dtypes; see `jaxdnn.interop.from_torch`.
+
+    Returns:
+      The parameters, and the metadata (empty for a file that torch wrote).
+
+    Raises:
+      CheckpointError: the file is missing or damaged, or its tensors are not those of ``like``.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp
+      >>> file = Path(tempfile.mkdtemp()) / "line.safetensors"
+      >>> params = {"line": {"kernel": jnp.ones((1, 2)), "bias": jnp.zeros(2)}}
+      >>> save(file, params, metadata={"workflow": "a line"})
+      >>> load(file, like=params)[1]
+      {'workflow': 'a line'}
+    """
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} does not exist.") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
+    try:
+        params = interop.from_torch(tensors, like)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not fit the model: {error}") from error
+    return params, json.loads(header.get("jaxdnn", "{}"))

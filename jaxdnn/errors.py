@@ -1,0 +1,19 @@
+"""What a user can mend: errors whose message is one sentence that names the thing and the remedy."""
+
+__all__ = ["CheckpointError", "ConfigError", "DataError", "JaxdnnError"]
+
+
+class JaxdnnError(Exception):
+    """A mistake in what the user gave; the command line prints it and exits with code 2."""
+
+
+class ConfigError(JaxdnnError, ValueError):
+    """A setting is outside its range, or names a place that cannot be written."""
+
+
+class DataError(JaxdnnError):
+    """A data set is missing, unreadable or not what it should be."""
+
+
+class CheckpointError(JaxdnnError):
+    """A file of parameters is damaged or does not fit the model."""

@@ -1,0 +1,74 @@
+"""Files that are either whole or not there."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from jaxdnn.errors import ConfigError
+
+__all__ = ["check_writable", "write_atomically"]
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes the place of ``path`` only once it is complete.
+
+    The bytes go to a new file in the same folder, reach the disk (fsync) and are renamed over
+    ``path``. A process killed at any moment leaves the old file or the new one, never a part; two
+    processes that write at once both succeed and the later one stays. A link is followed, and what
+    is not a regular file (``/dev/stdout``, a pipe) is written to directly.
+
+    Args:
+      path: where the file is to be; its folder must exist.
+
+    Yields:
+      A binary file, open for writing.
+
+    Raises:
+      OSError: the folder is missing or not writable, or the disk is full; ``path`` is untouched.
+
+    Example:
+      >>> import tempfile
+      >>> target = Path(tempfile.mkdtemp()) / "numbers.txt"
+      >>> with write_atomically(target) as file:
+      ...     _ = file.write(b"1 2 3")
+      >>> target.read_text()
+      '1 2 3'
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    path = path.resolve()
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        with aside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def check_writable(path: Path, *, option: str) -> None:
+    """Say now, rather than after the work is done, that a result could not be written.
+
+    Args:
+      path: where a result is to go.
+      option: the option that named it, for the message.
+
+    Raises:
+      ConfigError: ``path`` is a folder, or its folder is missing or not writable.
+    """
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; name a file in it.")
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path}: the folder {folder} does not exist; create it first.")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ConfigError(f"{option} {path} cannot be written; choose another place.")

@@ -1,0 +1,108 @@
+"""Parameters under torch's names and in torch's layout, and back, strict both ways.
+
+======================  ==================  ==============================
+flax                    torch               layout
+======================  ==================  ==============================
+``kernel`` (in, out)    ``weight``          transposed to (out, in)
+``kernel`` HWIO         ``weight``          transposed to OIHW
+``bias``                ``bias``            as it is
+======================  ==================  ==============================
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxdnn.errors import CheckpointError
+
+__all__ = ["from_torch", "to_torch"]
+
+_TORCH_LEAF = {"kernel": "weight", "bias": "bias"}
+_TO_TORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
+_FROM_TORCH_AXES = {2: (1, 0), 4: (2, 3, 1, 0)}
+
+
+def to_torch(params: PyTree) -> dict[str, np.ndarray]:
+    """A parameter tree as torch's ``state_dict`` would hold it.
+
+    Args:
+      params: nested dictionaries whose leaves are named as flax names them. Any tree of the same
+        structure will do: gradients, momentum.
+
+    Returns:
+      C-contiguous NumPy arrays by torch name, in the order of the tree.
+
+    Raises:
+      ValueError: a leaf has a name or a rank with no counterpart in the table above.
+
+    Example:
+      >>> tensors = to_torch({"net.1": {"kernel": jnp.ones((784, 32)), "bias": jnp.ones(32)}})
+      >>> {name: tensor.shape for name, tensor in tensors.items()}
+      {'net.1.bias': (32,), 'net.1.weight': (32, 784)}
+    """
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name, axes = _torch_name_and_axes(path, np.ndim(leaf), _TO_TORCH_AXES)
+        tensors[name] = np.ascontiguousarray(np.transpose(np.asarray(leaf), axes))
+    return tensors
+
+
+def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
+    """A parameter tree from torch's ``state_dict``.
+
+    Args:
+      tensors: arrays by torch name, for instance ``{name: tensor.numpy() for name, tensor in
+        module.state_dict().items()}``.
+      like: a tree of the wanted structure; its leaves give shapes and dtypes and may be
+        `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``.
+
+    Returns:
+      A tree like ``like`` with the values of ``tensors``.
+
+    Raises:
+      CheckpointError: a tensor is missing, left over or of another shape; all are named.
+
+    Example:
+      >>> like = {"net.1": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}}
+      >>> params = from_torch({"net.1.weight": np.ones((2, 3)), "net.1.bias": np.ones(2)}, like)
+      >>> params["net.1"]["kernel"].shape
+      (3, 2)
+      >>> from_torch({"net.1.weight": np.ones((3, 2))}, like)
+      Traceback (most recent call last):
+      jaxdnn.errors.CheckpointError: net.1.bias is missing; net.1.weight is (3, 2), not (2, 3).
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    wanted = [(*_torch_name_and_axes(path, leaf.ndim, _FROM_TORCH_AXES), leaf) for path, leaf in leaves]
+    faults, values = [], []
+    for name, axes, leaf in wanted:
+        if name not in tensors:
+            faults.append(f"{name} is missing")
+            continue
+        value = np.transpose(tensors[name], axes) if np.ndim(tensors[name]) == leaf.ndim else None
+        if value is None or value.shape != leaf.shape:
+            shape = tuple(leaf.shape[axes.index(i)] for i in range(leaf.ndim))
+            faults.append(f"{name} is {np.shape(tensors[name])}, not {shape}")
+            continue
+        values.append(jnp.asarray(value, leaf.dtype))
+    known = {name for name, _, _ in wanted}
+    faults += [f"{name} is not in the model" for name in tensors if name not in known]
+    if faults:
+        raise CheckpointError("; ".join(faults) + ".")
+    return structure.unflatten(values)
+
+
+def _torch_name_and_axes(
+    path: tuple, ndim: int, axes_by_rank: Mapping[int, tuple[int, ...]]
+) -> tuple[str, tuple[int, ...]]:
+    *modules, leaf = (str(entry.key) for entry in path)
+    if leaf not in _TORCH_LEAF:
+        raise ValueError(f"{'.'.join([*modules, leaf])}: torch has no counterpart of {leaf!r}.")
+    axes = tuple(range(ndim))
+    if leaf == "kernel":
+        if ndim not in axes_by_rank:
+            raise ValueError(f"{'.'.join(modules)}: a kernel of rank {ndim} is not supported.")
+        axes = axes_by_rank[ndim]
+    return ".".join([*modules, _TORCH_LEAF[leaf]]), axes

@@ -1,0 +1,56 @@
+"""Losses with torch's reductions."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
+
+__all__ = ["Reduction", "cross_entropy"]
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def cross_entropy(
+    logits: Float[Array, "batch classes"],
+    labels: Integer[Array, " batch"],
+    *,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of the labels under the softmax of the logits.
+
+    .. math:: \ell_i = \log \sum_k e^{z_{ik}} - z_{i y_i}
+
+    Args:
+      logits: unnormalised scores :math:`z`, shape ``(batch, classes)``.
+      labels: class indices :math:`y` in ``[0, classes)``, any integer dtype. As everywhere under
+        jit, an index outside that range cannot raise: the loss is NaN.
+      reduction: ``"mean"`` over the batch, ``"sum"``, or ``"none"`` for one loss per example.
+
+    Returns:
+      A scalar, or shape ``(batch,)`` for ``"none"``; the dtype of ``logits``.
+
+    Example:
+      >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))
+      Array(1.3862944, dtype=float32)
+
+    Reference:
+      `torch.nn.CrossEntropyLoss
+      <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>`_
+    """
+    # Unsigned indices keep -1 from meaning the last class.
+    picked = jnp.take_along_axis(
+        jax.nn.log_softmax(logits),
+        labels.astype(jnp.uint32)[:, None],
+        axis=-1,
+        mode="fill",
+        fill_value=jnp.nan,
+    )
+    losses = -picked[:, 0]
+    match reduction:
+        case "mean":
+            return losses.mean()
+        case "sum":
+            return losses.sum()
+        case "none":
+            return losses

@@ -1,0 +1,214 @@
+"""Two streams of observations: how far apart they are, and where they part first."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Comparison", "Divergence", "Observation", "compare", "rounding_excess"]
+
+Observation = dict[str, np.ndarray]
+
+_PHASES = ("batch", "activation", "loss", "grad", "optimizer", "param")
+
+
+class Divergence(NamedTuple):
+    """The first place at which two runs differ by more than the tolerance.
+
+    Attributes:
+      step: from 0.
+      phase: ``batch``, ``activation``, ``loss``, ``grad``, ``optimizer`` or ``param``.
+      tensor: torch's name for it, or the phase for a phase of one tensor.
+      index: of the element that is furthest off.
+      expected: its value on the first side.
+      actual: its value on the second side.
+      error: the difference, relative to the largest magnitude of the tensor in the run so far.
+    """
+
+    step: int
+    phase: str
+    tensor: str
+    index: tuple[int, ...]
+    expected: float
+    actual: float
+    error: float
+
+    def __str__(self) -> str:
+        """One sentence."""
+        place = f"{self.tensor}{list(self.index) if self.index else ''}"
+        return (
+            f"step {self.step}, {self.phase} {place}: expected {self.expected!r}, "
+            f"got {self.actual!r}, a relative error of {self.error:.1e}"
+        )
+
+
+class Comparison(NamedTuple):
+    """What `compare` found.
+
+    Attributes:
+      steps: how many were compared.
+      errors: for each tensor, the largest relative error over the run.
+      first_divergence: None if every error is within the tolerance.
+    """
+
+    steps: int
+    errors: Mapping[str, float]
+    first_divergence: Divergence | None
+
+    def largest_error(self, phase: str) -> float:
+        """The largest relative error of a phase's tensors over the run; 0 if it has none."""
+        errors = (error for key, error in self.errors.items() if _phase(key) == phase)
+        return max(errors, default=0.0)
+
+
+def compare(
+    expected: Iterable[Mapping[str, np.ndarray]],
+    actual: Iterable[Mapping[str, np.ndarray]],
+    *,
+    tolerance: float,
+) -> Comparison:
+    r"""Compare two runs step by step, holding one step of each in memory.
+
+    The error of a tensor :math:`a` at step :math:`t` is relative to the largest magnitude that it
+    has had on the expected side so far, so that a gradient that dies out at an optimum, where both
+    sides hold only rounding, is not a difference:
+
+    .. math:: e_t = \frac{\max_i |a_{t,i} - b_{t,i}|}{\max_{s \le t} \max_i |a_{s,i}|}
+
+    Two NaNs, or two infinities of one sign, are equal; any other difference that is not finite is
+    infinite. After the first divergence what follows from it is not looked at.
+
+    Args:
+      expected: the observations of the oracle.
+      actual: those of the port.
+      tolerance: the largest relative error that is rounding; for float64 about 1e-12.
+
+    Returns:
+      A `Comparison`, up to and including the first step that diverges.
+
+    Raises:
+      ValueError: a step has other tensors or shapes on one side than on the other, the runs differ
+        in length, or there is nothing to compare.
+
+    Example:
+      >>> torch_run = [{"loss": np.array(1.0), "param/w": np.array([1.0, 2.0])}]
+      >>> jax_run = [{"loss": np.array(1.0), "param/w": np.array([1.0, 2.5])}]
+      >>> print(compare(torch_run, jax_run, tolerance=1e-12).first_divergence)
+      step 0, param w[1]: expected 2.0, got 2.5, a relative error of 2.5e-01
+    """
+    errors: dict[str, float] = {}
+    magnitudes: dict[str, float] = {}
+    steps = 0
+    for ours, theirs in zip(expected, actual, strict=True):
+        _check_same_tensors(ours, theirs, step=steps)
+        divergence = None
+        for key in sorted(ours, key=lambda key: _PHASES.index(_phase(key))):
+            difference = _difference(ours[key], theirs[key])
+            magnitudes[key] = max(magnitudes.get(key, 0.0), _magnitude(ours[key]))
+            at = np.unravel_index(int(np.argmax(difference)), difference.shape)
+            error = _ratio(float(difference[at]), magnitudes[key])
+            errors[key] = max(errors.get(key, 0.0), error)
+            if error > tolerance and divergence is None:
+                index = tuple(int(i) for i in at)
+                values = float(ours[key][at]), float(theirs[key][at])
+                phase, _, tensor = key.partition("/")
+                divergence = Divergence(steps, phase, tensor or phase, index, *values, error)
+        steps += 1
+        if divergence:
+            return Comparison(steps, errors, divergence)
+    if not steps:
+        raise ValueError("There are no steps to compare.")
+    return Comparison(steps, errors, None)
+
+
+def rounding_excess(
+    oracle: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    port: Mapping[str, np.ndarray],
+) -> dict[str, float]:
+    r"""How much further a float32 port is from the truth than the float32 reference is.
+
+    The three observations are of one step from one float32 state: by the oracle in float64, and by
+    the two float32 sides. A correct port rounds otherwise than the reference, yet no worse:
+
+    .. math:: r = \frac{\max(0, \text{rms}(\text{port} - \text{oracle}) - \text{rms}(\text{ulp}))}
+                       {\text{rms}(\text{reference} - \text{oracle})}
+
+    with root mean squares over a tensor's elements, and ulp the distance from the oracle's value to
+    the next float32.
+
+    Args:
+      oracle: the step in float64.
+      reference: the step in float32, by the side that is trusted.
+      port: the step in float32, by the side that is judged.
+
+    Returns:
+      :math:`r` for each tensor; infinite where only the port is off by more than one ulp.
+
+    Raises:
+      ValueError: the sides hold other tensors, or tensors of other shapes.
+
+    Example:
+      >>> exact = {"loss": np.array(1.0)}
+      >>> torch_step = {"loss": np.array(1.0 + 1e-6)}
+      >>> jax_step = {"loss": np.array(1.0 + 5e-6)}
+      >>> round(rounding_excess(exact, torch_step, jax_step)["loss"], 1)
+      4.9
+    """
+    _check_same_tensors(oracle, reference, step=0)
+    _check_same_tensors(oracle, port, step=0)
+
+    def rms(values: np.ndarray) -> float:
+        return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+    excess = {}
+    for key, exact in oracle.items():
+        unit = rms(np.spacing(np.abs(exact).astype(np.float32)))
+        beyond = max(0.0, rms(port[key] - exact) - unit)
+        excess[key] = _ratio(beyond, rms(reference[key] - exact))
+    return excess
+
+
+def _phase(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _check_same_tensors(
+    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], *, step: int
+) -> None:
+    missing, extra = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
+    if missing or extra:
+        raise ValueError(
+            f"step {step}: the sides hold other tensors; only expected: {missing or 'none'}, "
+            f"only actual: {extra or 'none'}."
+        )
+    for key in ours:
+        if ours[key].shape != theirs[key].shape:
+            raise ValueError(
+                f"step {step}: {key} has shape {ours[key].shape} on the expected side, "
+                f"{theirs[key].shape} on the actual one."
+            )
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    ours, theirs = (np.asarray(side, np.float64) for side in (ours, theirs))
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(ours - theirs)
+    if np.isfinite(difference.max(initial=0.0)):
+        return difference
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    return np.where(same, 0.0, np.where(np.isfinite(difference), difference, np.inf))
+
+
+def _magnitude(values: np.ndarray) -> float:
+    """The largest finite magnitude."""
+    largest = max(values.max(initial=0), -values.min(initial=0))
+    if np.isfinite(largest):
+        return float(largest)
+    return float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
+
+
+def _ratio(difference: float, magnitude: float) -> float:
+    if difference == 0.0:
+        return 0.0
+    return difference / magnitude if magnitude else np.inf

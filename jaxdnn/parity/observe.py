@@ -1,0 +1,74 @@
+"""What a JAX training step saw and did, as NumPy arrays under torch's names."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+
+from jaxdnn import interop
+from jaxdnn.parity.compare import Observation
+from jaxdnn.training import Batch, Loss, TrainState, train_step
+
+__all__ = ["observe"]
+
+# For the state of each optax transformation: its fields that are trees like the parameters, and
+# what torch calls them.
+_TORCH_FIELDS = {
+    optax.TraceState: {"trace": "momentum_buffer"},
+    optax.ScaleByAdamState: {"mu": "exp_avg", "nu": "exp_avg_sq"},
+}
+
+
+def observe(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batches: Iterable[Batch],
+) -> Iterator[Observation]:
+    """Train, one jitted step a batch, and yield what each step computed.
+
+    Args:
+      loss: ``loss(params, *batch) -> scalar``.
+      optimizer: any optax transformation; momentum and Adam's moments are observed.
+      state: where the run starts.
+      batches: arrays with one first axis.
+
+    Yields:
+      For each step an ordered mapping ``phase/tensor -> array``, as
+      `reference_torch.observe.observe` yields it for the same step in torch.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> params = {"line": {"kernel": jnp.ones((1, 1))}}
+      >>> sgd = optax.sgd(0.1, momentum=0.9)
+      >>> def loss(params, x, y):
+      ...     return ((x @ params["line"]["kernel"] - y) ** 2).mean()
+      >>> state = TrainState(params, sgd.init(params))
+      >>> [step] = observe(loss, sgd, state, [(jnp.ones((4, 1)), jnp.zeros((4, 1)))])
+      >>> list(step)
+      ['batch/0', 'batch/1', 'loss', 'grad/line.weight', \
+'optimizer/line.weight/momentum_buffer', 'param/line.weight']
+    """
+    step = jax.jit(partial(train_step, loss, optimizer))
+    for batch in batches:
+        state, info = step(state, batch)
+        seen = {f"batch/{i}": np.asarray(array) for i, array in enumerate(batch)}
+        seen["loss"] = np.asarray(info.loss)
+        grads = interop.to_torch(info.grads)
+        seen |= {f"grad/{name}": array for name, array in grads.items()}
+        seen |= _optimizer_tensors(state.opt_state)
+        params = interop.to_torch(state.params)
+        seen |= {f"param/{name}": array for name, array in params.items()}
+        yield seen
+
+
+def _optimizer_tensors(opt_state: optax.OptState) -> Observation:
+    known = tuple(_TORCH_FIELDS)
+    tensors = {}
+    for part in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, known)):
+        for field, torch_name in _TORCH_FIELDS.get(type(part), {}).items():
+            for name, array in interop.to_torch(getattr(part, field)).items():
+                tensors[f"optimizer/{name}/{torch_name}"] = array
+    return tensors

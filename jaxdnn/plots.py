@@ -1,0 +1,68 @@
+"""Pictures of a run."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxdnn.errors import ConfigError
+from jaxdnn.files import write_atomically
+
+__all__ = ["check_format", "loss_curve"]
+
+
+def check_format(path: Path, *, option: str) -> None:
+    """Raise ConfigError, naming the option, unless the file's ending is one matplotlib can write."""
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix[1:].lower() not in known:
+        endings = ", ".join(f".{ending}" for ending in sorted(known))
+        raise ConfigError(f"{option} {path}: name a file that ends in one of {endings}.")
+
+
+def loss_curve(
+    path: Path,
+    losses: Float[np.ndarray, " steps"],
+    *,
+    title: str,
+    test_accuracy_by_epoch: Float[np.ndarray, " epochs"],
+) -> None:
+    """Draw the loss of every step, its running mean, and the test accuracy after every epoch.
+
+    Args:
+      path: the picture to write; its ending decides the format.
+      losses: of every step of the run.
+      title: what was trained.
+      test_accuracy_by_epoch: between 0 and 1.
+
+    Raises:
+      OSError: the folder is missing or not writable.
+    """
+    steps = np.arange(1, len(losses) + 1)
+    epoch_ends = np.linspace(0, len(losses), len(test_accuracy_by_epoch) + 1)[1:]
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label="loss of a batch")
+    window = max(1, len(losses) // 50)
+    if window > 1:
+        mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        axes.plot(steps[window // 2 :][: len(mean)], mean, color="#08519c", label=f"mean of {window} batches")
+    axes.set(xlabel="step", ylabel="loss", title=title, xlim=(0, len(losses)))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    accuracy_axes = axes.twinx()
+    accuracy_axes.plot(
+        epoch_ends,
+        100 * test_accuracy_by_epoch,
+        "o--",
+        color="#d95f0e",
+        markersize=5,
+        clip_on=False,
+        label="test accuracy after an epoch",
+    )
+    accuracy_axes.set(ylabel="test accuracy (%)")
+    handles = axes.get_lines() + accuracy_axes.get_lines()
+    axes.legend(handles=handles, loc="center right", framealpha=0.9)
+    with write_atomically(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)

@@ -1,0 +1,221 @@
+"""Training as pure functions: one step, an epoch as one scan, evaluation.
+
+Nothing here is jitted: compile once, at the outermost call.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxdnn.models import Params
+
+__all__ = [
+    "Progress",
+    "StepInfo",
+    "Timing",
+    "TrainState",
+    "accuracy",
+    "compile_and_run",
+    "train_epoch",
+    "train_step",
+]
+
+Batch = tuple[Array, ...]
+Loss = Callable[..., Float[Array, ""]]
+
+
+class TrainState(NamedTuple):
+    """What a step takes and returns.
+
+    Attributes:
+      params: the network's parameters.
+      opt_state: the optimiser's state, momentum and the like.
+    """
+
+    params: Params
+    opt_state: optax.OptState
+
+
+class StepInfo(NamedTuple):
+    """What a step reports; XLA drops what the caller does not use.
+
+    Attributes:
+      loss: of the batch, before the update; a scalar.
+      grads: its gradient, a tree like the parameters.
+    """
+
+    loss: Float[Array, ""]
+    grads: Params
+
+
+class Timing(NamedTuple):
+    """How long a call took, in seconds of wall time, compiling and running apart."""
+
+    compile_seconds: float
+    run_seconds: float
+
+
+class Progress(Protocol):
+    """What a compiled run tells the outside while it goes on."""
+
+    def on_step(self, epoch: int, step: int, loss: float) -> None:
+        """Step ``step`` (from 0) of epoch ``epoch`` (from 0) is done; called now and then."""
+
+    def on_epoch(self, epoch: int, test_accuracy: float) -> None:
+        """Epoch ``epoch`` (from 0) is done and evaluated; called after every one."""
+
+
+def train_step(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[TrainState, StepInfo]:
+    r"""One step of gradient descent: the loss, its gradient, and what the optimiser makes of it.
+
+    .. math:: g_t = \nabla L(\theta_t; \text{batch}), \quad
+              \theta_{t+1} = \theta_t + \text{update}(g_t)
+
+    Args:
+      loss: ``loss(params, *batch) -> scalar``.
+      optimizer: any optax transformation.
+      state: the parameters and the optimiser's state before the step.
+      batch: arrays with one first axis.
+
+    Returns:
+      The state after the step, and what the step saw.
+
+    Example:
+      >>> def loss(w, x, y):
+      ...     return ((w * x - y) ** 2).mean()
+      >>> optimizer = optax.sgd(0.1)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
+      >>> batch = jnp.array([1.0, 2.0]), jnp.array([2.0, 4.0])
+      >>> state, info = train_step(loss, optimizer, state, batch)
+      >>> print(f"loss {info.loss}, gradient {info.grads}, weight {state.params}")
+      loss 10.0, gradient -10.0, weight 1.0
+    """
+    value, grads = jax.value_and_grad(loss)(state.params, *batch)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(params, opt_state), StepInfo(value, grads)
+
+
+def train_epoch(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    order: Int[Array, " samples"],
+    *,
+    batch_size: int,
+    epoch: Int[Array, ""] | int = 0,
+    progress: Progress | None = None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Every sample once, in the given order, as one scan; a shorter last batch is kept.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      state: where the epoch starts.
+      data: arrays with one first axis, the samples.
+      order: indices into that axis, in the order of use.
+      batch_size: samples a step. The last ``len(order) % batch_size`` samples make one more step.
+      epoch: its number, for ``progress``.
+      progress: told of about forty steps of the epoch; the others never leave the device.
+
+    Returns:
+      The state after the epoch, and the loss of every step.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return ((w - x) ** 2).mean()
+      >>> optimizer = optax.sgd(0.25)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
+      >>> data = (jnp.arange(5.0),)
+      >>> state, losses = train_epoch(
+      ...     loss, optimizer, state, data, jnp.arange(5), batch_size=2
+      ... )
+      >>> losses.shape
+      (3,)
+    """
+    full = len(order) // batch_size
+    batches = order[: full * batch_size].reshape(full, batch_size)
+    tail = order[full * batch_size :]
+    report_every = max(1, full // 40)
+
+    def train(state: TrainState, i: Array | int, indices: Array) -> tuple[TrainState, Array]:
+        batch = tuple(array[indices] for array in data)
+        state, info = train_step(loss, optimizer, state, batch)
+        if progress is not None:
+            jax.lax.cond(
+                i % report_every == 0,
+                lambda: jax.debug.callback(progress.on_step, epoch, i, info.loss),
+                lambda: None,
+            )
+        return state, info.loss
+
+    state, losses = jax.lax.scan(
+        lambda state, batch: train(state, *batch), state, (jnp.arange(full), batches)
+    )
+    if len(tail):
+        state, last_loss = train(state, full, tail)
+        losses = jnp.append(losses, last_loss)
+    return state, losses
+
+
+def accuracy(
+    predict: Callable[[Any], Float[Array, "batch classes"]],
+    inputs: PyTree,
+    labels: Int[Array, " samples"],
+    *,
+    batch_size: int = 1000,
+) -> Float[Array, ""]:
+    """The share of samples whose largest output is the labelled class.
+
+    Args:
+      predict: outputs for a batch of inputs.
+      inputs: the samples along the first axis.
+      labels: their classes.
+      batch_size: samples at once, which bounds the memory and does not change the result.
+
+    Returns:
+      A scalar between 0 and 1.
+
+    Example:
+      >>> float(accuracy(lambda x: x, jnp.eye(4), jnp.array([0, 1, 2, 0])))
+      0.75
+    """
+    outputs = jax.lax.map(lambda x: predict(x[None])[0], inputs, batch_size=batch_size)
+    return (outputs.argmax(-1) == labels).mean()
+
+
+def compile_and_run(
+    function: Callable[..., Any], *args: Any, donate_argnums: int | Sequence[int] = ()
+) -> tuple[Any, Timing]:
+    """Compile a pure function for its arguments, run it once, and time the two apart.
+
+    Args:
+      function: pure, of arrays and pytrees.
+      args: its arguments.
+      donate_argnums: those whose memory the result may take over; see `jax.jit`.
+
+    Returns:
+      The result, once it is computed, and the times.
+
+    Example:
+      >>> total, timing = compile_and_run(jnp.sum, jnp.arange(4))
+      >>> int(total), timing.compile_seconds > 0
+      (6, True)
+    """
+    start = time.perf_counter()
+    compiled = jax.jit(function, donate_argnums=donate_argnums).lower(*args).compile()
+    compiled_at = time.perf_counter()
+    result = jax.block_until_ready(compiled(*args))
+    jax.effects_barrier()
+    return result, Timing(compiled_at - start, time.perf_counter() - compiled_at)

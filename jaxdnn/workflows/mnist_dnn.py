@@ -1,0 +1,208 @@
+"""Handwritten digits with a deep network: the MNIST DNN.
+
+The mirror of `reference_torch.workflows.mnist_dnn`: read the two side by side. There the model, the
+optimiser and the generator hold state that each call changes; here every function takes the state
+it needs and returns the state it made, so the whole run, shuffling and evaluation included, is one
+function of a key, and `jax.jit` makes it one program.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key, UInt8
+
+from jaxdnn import models, training
+from jaxdnn.data.batches import shuffle
+from jaxdnn.data.mnist import MEAN, MNIST, STD
+from jaxdnn.losses import cross_entropy
+from jaxdnn.models import Params
+from jaxdnn.training import Progress, TrainState
+from jaxdnn.workflows.config import require_count, require_nonnegative, require_seed
+from jaxdnn.workflows.result import TrainingResult
+
+__all__ = ["MODEL", "Config", "History", "fit", "init", "loss", "normalise", "optimizer", "predict", "run", "train"]
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["lr", "momentum", "seed"],
+    meta_fields=["epochs", "batch_size"],
+)
+@dataclass(frozen=True)
+class Config:
+    """The document's settings.
+
+    As a pytree its numbers are leaves, so one compiled run serves every ``lr``, ``momentum`` and
+    ``seed``, and vmaps over them; ``epochs`` and ``batch_size`` shape the program.
+    """
+
+    epochs: int = 5
+    """Passes over the 60,000 training images."""
+
+    lr: float = 0.01
+    """Learning rate of SGD."""
+
+    momentum: float = 0.5
+    """Share of the last step's velocity that the next one keeps."""
+
+    batch_size: int = 64
+    """Images a step; the last step of an epoch takes what is left."""
+
+    seed: int = 0
+    """Decides the start and every shuffle."""
+
+    def __post_init__(self) -> None:
+        require_count("epochs", self.epochs)
+        require_nonnegative("lr", self.lr)
+        require_nonnegative("momentum", self.momentum)
+        require_count("batch_size", self.batch_size)
+        require_seed("seed", self.seed)
+
+
+class History(NamedTuple):
+    """What a run reports.
+
+    Attributes:
+      losses: of every step, before its update.
+      test_accuracy: after every epoch, between 0 and 1.
+    """
+
+    losses: Float[Array, "epochs steps"]
+    test_accuracy: Float[Array, " epochs"]
+
+
+MODEL = models.mlp(
+    (784, 512, 256, 128, 64, 10),
+    layer_names=("net.1", "net.3", "net.5", "net.7", "net.9"),
+)
+
+
+def normalise(images: UInt8[Array, "*shape"], dtype: jnp.dtype) -> Float[Array, "*shape"]:
+    """Bytes to mean 0 and standard deviation 1 over the training set."""
+    return (images.astype(dtype) / 255 - MEAN) / STD
+
+
+def predict(params: Params, images: UInt8[Array, "batch 28 28"]) -> Float[Array, "batch 10"]:
+    """The ten scores of each image."""
+    return MODEL.apply(params, normalise(images, params["net.1"]["kernel"].dtype))
+
+
+def loss(
+    params: Params, images: UInt8[Array, "batch 28 28"], labels: UInt8[Array, " batch"]
+) -> Float[Array, ""]:
+    """Mean cross-entropy of a batch."""
+    return cross_entropy(predict(params, images), labels)
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """SGD with momentum, in torch's form: v ← momentum·v + g, θ ← θ − lr·v."""
+    return optax.sgd(config.lr, config.momentum)
+
+
+def init(key: Key[Array, ""], config: Config) -> TrainState:
+    """The state before the first step."""
+    params = MODEL.init(key)
+    return TrainState(params, optimizer(config).init(params))
+
+
+def train(
+    state: TrainState,
+    key: Key[Array, ""],
+    config: Config,
+    data: MNIST,
+    *,
+    progress: Progress | None = None,
+) -> tuple[TrainState, History]:
+    """Train from a given state; each epoch shuffles anew, then is evaluated on the test set.
+
+    Args:
+      state: from `init`; donate it to `jax.jit`.
+      key: decides the shuffles.
+      config: how long, and how fast.
+      data: MNIST as bytes, normalised batch by batch.
+      progress: told how the run goes while it goes on.
+
+    Returns:
+      The state after the last epoch, and the history.
+    """
+
+    def epoch(state: TrainState, number: Array) -> tuple[TrainState, History]:
+        order = shuffle(jax.random.fold_in(key, number), len(data.train_labels))
+        state, losses = training.train_epoch(
+            loss,
+            optimizer(config),
+            state,
+            (data.train_images, data.train_labels),
+            order,
+            batch_size=config.batch_size,
+            epoch=number,
+            progress=progress,
+        )
+        test_accuracy = training.accuracy(
+            partial(predict, state.params), data.test_images, data.test_labels
+        )
+        if progress is not None:
+            jax.debug.callback(progress.on_epoch, number, test_accuracy)
+        return state, History(losses, test_accuracy)
+
+    return jax.lax.scan(epoch, state, jnp.arange(config.epochs))
+
+
+def fit(key: Key[Array, ""], config: Config, data: MNIST) -> tuple[TrainState, History]:
+    """A whole run as one pure function: start, every epoch, every evaluation.
+
+    Args:
+      key: decides everything that is random.
+      config: how long, and how fast.
+      data: MNIST as bytes.
+
+    Returns:
+      The state after the last epoch, and the history.
+
+    Example:
+      >>> from jaxdnn.data import mnist
+      >>> data, _ = mnist.load()
+      >>> few = jax.tree.map(lambda array: array[:640], data)
+      >>> state, history = jax.jit(fit)(jax.random.key(0), Config(epochs=2), few)
+      >>> history.losses.shape, history.test_accuracy.shape
+      ((2, 10), (2,))
+    """
+    shuffle_key, init_key = jax.random.split(key)
+    return train(init(init_key, config), shuffle_key, config, data)
+
+
+def run(
+    config: Config, data: MNIST, *, data_source: str, progress: Progress | None = None
+) -> TrainingResult:
+    """What ``jaxdnn run mnist-dnn`` does: `fit`, compiled, with progress and times.
+
+    Args:
+      config: how long, how fast, and the seed.
+      data: from `jaxdnn.data.mnist.load`.
+      data_source: likewise; it goes into the result.
+      progress: told how the run goes while it goes on.
+
+    Returns:
+      Parameters, losses, accuracies and times.
+    """
+    data = jax.device_put(data)
+    shuffle_key, init_key = jax.random.split(jax.random.key(config.seed))
+    state, starting = training.compile_and_run(init, init_key, config)
+    (state, history), training_time = training.compile_and_run(
+        partial(train, progress=progress), state, shuffle_key, config, data, donate_argnums=0
+    )
+    return TrainingResult(
+        workflow="mnist-dnn",
+        config=config,
+        data_source=data_source,
+        params=state.params,
+        losses=np.ravel(history.losses),
+        test_accuracy_by_epoch=np.asarray(history.test_accuracy),
+        compile_seconds=starting.compile_seconds + training_time.compile_seconds,
+        train_seconds=starting.run_seconds + training_time.run_seconds,
+    )

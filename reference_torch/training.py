@@ -1,0 +1,90 @@
+"""Training as torch does it: the module and the optimiser are changed in place."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+__all__ = ["accuracy", "train_epoch", "train_step"]
+
+Batch = tuple[torch.Tensor, ...]
+Loss = Callable[..., torch.Tensor]
+
+
+def train_step(
+    loss: Loss, optimizer: torch.optim.Optimizer, model: nn.Module, batch: Batch
+) -> torch.Tensor:
+    """One step of gradient descent.
+
+    Args:
+      loss: ``loss(model, *batch) -> scalar``.
+      optimizer: over the parameters of ``model``.
+      model: changed in place; its parameters keep this step's gradients in ``.grad``.
+      batch: tensors with one first axis.
+
+    Returns:
+      The loss before the update, detached.
+
+    Example:
+      >>> model = nn.Linear(1, 1, bias=False)
+      >>> _ = nn.init.zeros_(model.weight)
+      >>> def loss(model, x, y):
+      ...     return ((model(x) - y) ** 2).mean()
+      >>> batch = torch.tensor([[1.0], [2.0]]), torch.tensor([[2.0], [4.0]])
+      >>> value = train_step(loss, torch.optim.SGD(model.parameters(), lr=0.1), model, batch)
+      >>> print(f"loss {value}, gradient {model.weight.grad}, weight {model.weight.item()}")
+      loss 10.0, gradient tensor([[-10.]]), weight 1.0
+    """
+    value = loss(model, *batch)
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value.detach()
+
+
+def train_epoch(
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    data: Batch,
+    order: torch.Tensor,
+    *,
+    batch_size: int,
+) -> torch.Tensor:
+    """Every sample once, in the given order; a shorter last batch is kept.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      model: changed in place.
+      data: tensors with one first axis, the samples.
+      order: indices into that axis, in the order of use.
+      batch_size: samples a step.
+
+    Returns:
+      The loss of every step.
+    """
+    losses = [
+        train_step(loss, optimizer, model, tuple(tensor[indices] for tensor in data))
+        for indices in order.split(batch_size)
+    ]
+    return torch.stack(losses)
+
+
+@torch.no_grad()
+def accuracy(
+    predict: Callable[[torch.Tensor], torch.Tensor],
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    batch_size: int = 1000,
+) -> float:
+    """The share of samples whose largest output is the labelled class.
+
+    Example:
+      >>> accuracy(lambda x: x, torch.eye(4), torch.tensor([0, 1, 2, 0]))
+      0.75
+    """
+    batches: Sequence[torch.Tensor] = inputs.split(batch_size)
+    outputs = torch.cat([predict(batch) for batch in batches])
+    return (outputs.argmax(-1) == labels).double().mean().item()

@@ -1,0 +1,1 @@
+"""The tutorials' workflows, one module a family, named as in `jaxdnn.workflows`."""

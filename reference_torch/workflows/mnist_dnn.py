@@ -1,0 +1,146 @@
+"""Handwritten digits with a deep network: the MNIST DNN.
+
+The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from reference_torch import models, training
+from reference_torch.losses import cross_entropy
+
+__all__ = [
+    "Config",
+    "History",
+    "fit",
+    "init",
+    "loss",
+    "normalise",
+    "optimizer",
+    "predict",
+    "train",
+]
+
+MEAN, STD = 0.1307, 0.3081
+
+
+@dataclass(frozen=True)
+class Config:
+    """The document's settings."""
+
+    epochs: int = 5
+    """Passes over the 60,000 training images."""
+
+    lr: float = 0.01
+    """Learning rate of SGD."""
+
+    momentum: float = 0.5
+    """Share of the last step's velocity that the next one keeps."""
+
+    batch_size: int = 64
+    """Images a step; the last step of an epoch takes what is left."""
+
+    seed: int = 0
+    """Decides the start and every shuffle."""
+
+
+class History(NamedTuple):
+    """What a run reports.
+
+    Attributes:
+      losses: of every step, before its update, shape ``(epochs, steps)``.
+      test_accuracy: after every epoch, between 0 and 1, shape ``(epochs,)``.
+    """
+
+    losses: torch.Tensor
+    test_accuracy: torch.Tensor
+
+
+def normalise(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Bytes to mean 0 and standard deviation 1 over the training set."""
+    return (images.to(dtype) / 255 - MEAN) / STD
+
+
+def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """The ten scores of each image."""
+    return model(normalise(images, next(model.parameters()).dtype))
+
+
+def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of a batch."""
+    return cross_entropy(predict(model, images), labels.long())
+
+
+def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """SGD with momentum: v ← momentum·v + g, θ ← θ − lr·v."""
+    return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
+
+
+def init(start: Mapping[str, np.ndarray] | None = None) -> nn.Module:
+    """The network before the first step.
+
+    Args:
+      start: its parameters by name, for a run that begins where another one does; they decide the
+        dtype too. Without them, torch's default start from its global generator.
+    """
+    model = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
+    if start is not None:
+        tensors = {name: torch.tensor(array) for name, array in start.items()}
+        model.to(next(iter(tensors.values())).dtype).load_state_dict(tensors, strict=True)
+    return model
+
+
+def train(
+    model: nn.Module, orders: Iterable[torch.Tensor], config: Config, data: Sequence[np.ndarray]
+) -> History:
+    """Train a network in place; each epoch has its order, then is evaluated on the test set.
+
+    Args:
+      model: from `init`.
+      orders: for each epoch, the training samples' indices in the order of use.
+      config: how fast.
+      data: training images and labels, test images and labels, as bytes.
+
+    Returns:
+      The history.
+    """
+    train_images, train_labels, test_images, test_labels = (torch.tensor(a) for a in data)
+    descent = optimizer(model, config)
+    losses, test_accuracy = [], []
+    for order in orders:
+        losses.append(
+            training.train_epoch(
+                loss,
+                descent,
+                model,
+                (train_images, train_labels),
+                order,
+                batch_size=config.batch_size,
+            )
+        )
+        test_accuracy.append(
+            training.accuracy(lambda x: predict(model, x), test_images, test_labels)
+        )
+    return History(torch.stack(losses), torch.tensor(test_accuracy))
+
+
+def fit(config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Module, History]:
+    """A whole run: start, every epoch, every evaluation; the seed decides everything.
+
+    Example:
+      >>> generator = np.random.default_rng(0)
+      >>> images = generator.integers(0, 256, (640, 28, 28), dtype=np.uint8)
+      >>> labels = generator.integers(0, 10, 640, dtype=np.uint8)
+      >>> model, history = fit(Config(epochs=2), (images, labels, images, labels))
+      >>> tuple(history.losses.shape), tuple(history.test_accuracy.shape)
+      ((2, 10), (2,))
+    """
+    torch.manual_seed(config.seed)
+    model = init()
+    orders = (torch.randperm(len(data[1])) for _ in range(config.epochs))
+    return model, train(model, orders, config, data)
