@@ -28,7 +28,7 @@ class Files:
     data_dir: Path | None = None
     """Folder with the four MNIST files, plain or .gz; by default the cache, then a download."""
 
-    plot: Path | None = Path("mnist-dnn.png")
+    plot: Path | None = None
     """Picture of the loss curve; None for no picture."""
 
     checkpoint: Path | None = None
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print(f"jaxdnn: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
-        print("jaxdnn: interrupted; nothing was written", file=sys.stderr)  # noqa: T201
+        print("jaxdnn: interrupted; no result was written", file=sys.stderr)  # noqa: T201
         sys.stderr.flush()
         os._exit(130)  # a compiled run cannot be stopped, only left
     sys.exit(0)
@@ -113,7 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         choices=list(workflows.WORKFLOWS),
         help=f"one of: {', '.join(workflows.WORKFLOWS)}",
     )
-    run.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    flags = run.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    flags.required = False
     return parser
 
 
@@ -131,11 +132,13 @@ def _run(workflow_id: str, flags: Sequence[str]) -> None:
     import tyro
 
     module = workflows.load(workflow_id)
+    defaults = Arguments(module.Config(), Files(plot=Path(f"{workflow_id}.png")))
     arguments = tyro.cli(
         Arguments[module.Config],
         prog=f"jaxdnn run {workflow_id}",
         description=workflows.WORKFLOWS[workflow_id].summary,
         args=list(flags),
+        default=defaults,
         config=(tyro.conf.OmitArgPrefixes,),
     )
     arguments.files.check()
@@ -143,6 +146,7 @@ def _run(workflow_id: str, flags: Sequence[str]) -> None:
 
 
 def _run_mnist(module: Any, config: Any, files: Files) -> None:
+    import numpy as np
     from rich.console import Console
 
     from jaxdnn import checkpoint, plots, terminal
@@ -166,6 +170,9 @@ def _run_mnist(module: Any, config: Any, files: Files) -> None:
 
     rate = config.epochs * samples / result.train_seconds
     console.print(f"test accuracy {result.test_accuracy:.2%}", style="bold")
+    diverged = np.flatnonzero(~np.isfinite(result.losses))
+    if len(diverged):
+        console.print(f"the loss is not finite from step {diverged[0] + 1} on; lower --lr")
     console.print(
         f"compiling {result.compile_seconds:.1f} s, training {result.train_seconds:.1f} s "
         f"({rate:,.0f} images/s)"
@@ -184,7 +191,7 @@ def _run_mnist(module: Any, config: Any, files: Files) -> None:
         console.print(f"checkpoint in {files.checkpoint}", markup=False)
     if files.json:
         with write_atomically(files.json) as file:
-            file.write(json.dumps(result.to_dict(), indent=1, allow_nan=False).encode())
+            file.write(json.dumps(result.to_dict(), allow_nan=False).encode() + b"\n")
         console.print(f"measurements in {files.json}", markup=False)
 
 

@@ -5,15 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TransferSpeedColumn,
 )
 
 __all__ = ["RunProgress", "download_bars"]
@@ -24,7 +23,7 @@ class _DownloadBar:
 
     def __init__(self, bars: Progress, description: str) -> None:
         self._bars = bars
-        self._task: TaskID = bars.add_task(description, total=None)
+        self._task: TaskID = bars.add_task(description, total=None, amount="")
 
     @property
     def total(self) -> int | None:
@@ -37,6 +36,9 @@ class _DownloadBar:
 
     def update(self, amount: int, /) -> None:
         self._bars.update(self._task, advance=amount)
+        task = self._bars.tasks[self._task]
+        of_total = "" if task.total is None else f" of {decimal(int(task.total))}"
+        self._bars.update(self._task, amount=decimal(int(task.completed)) + of_total)
 
     def reset(self) -> None:
         self._bars.reset(self._task)
@@ -53,11 +55,18 @@ def download_bars(console: Console) -> Iterator[Callable[[str], _DownloadBar]]:
         SpinnerColumn(finished_text=" "),
         TextColumn("fetching {task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        TextColumn("{task.fields[amount]}"),
     )
-    with Progress(*columns, console=console, transient=True) as bars:
-        yield lambda description: _DownloadBar(bars, description)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+
+        def start(description: str) -> _DownloadBar:
+            if not console.is_terminal:
+                console.print(f"fetching {description}", markup=False)
+            return _DownloadBar(bars, description)
+
+        yield start
 
 
 class RunProgress:

@@ -5,12 +5,13 @@ Nothing here is jitted: compile once, at the outermost call.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Integer
 
 from jaxdnn.models import Params
 
@@ -25,7 +26,7 @@ __all__ = [
     "train_step",
 ]
 
-Batch = tuple[Array, ...]
+Batch = tuple[Array | np.ndarray, ...]
 Loss = Callable[..., Float[Array, ""]]
 
 
@@ -60,6 +61,7 @@ class Timing(NamedTuple):
     run_seconds: float
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What a compiled run tells the outside while it goes on."""
 
@@ -144,6 +146,7 @@ def train_epoch(
       >>> losses.shape
       (3,)
     """
+    data = tuple(jnp.asarray(array) for array in data)
     full = len(order) // batch_size
     batches = order[: full * batch_size].reshape(full, batch_size)
     tail = order[full * batch_size :]
@@ -171,8 +174,8 @@ def train_epoch(
 
 def accuracy(
     predict: Callable[[Any], Float[Array, "batch classes"]],
-    inputs: PyTree,
-    labels: Int[Array, " samples"],
+    inputs: Float[Array | np.ndarray, "samples ..."] | Integer[Array | np.ndarray, "samples ..."],
+    labels: Integer[Array | np.ndarray, " samples"],
     *,
     batch_size: int = 1000,
 ) -> Float[Array, ""]:
@@ -192,7 +195,7 @@ def accuracy(
       0.75
     """
     outputs = jax.lax.map(lambda x: predict(x[None])[0], inputs, batch_size=batch_size)
-    return (outputs.argmax(-1) == labels).mean()
+    return (outputs.argmax(-1) == jnp.asarray(labels)).mean()
 
 
 def compile_and_run(

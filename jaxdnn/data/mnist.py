@@ -38,12 +38,15 @@ _REMEDY = "point --data-dir or JAXDNN_DATA_DIR at a folder with the four IDX fil
 
 
 class MNIST(NamedTuple):
-    """The data set as published: 55 MB of unsigned bytes, 0 for paper and 255 for ink."""
+    """The data set as published, 55 MB of unsigned bytes, 0 for paper and 255 for ink; or a part.
 
-    train_images: UInt8[np.ndarray, "60000 28 28"]
-    train_labels: UInt8[np.ndarray, " 60000"]
-    test_images: UInt8[np.ndarray, "10000 28 28"]
-    test_labels: UInt8[np.ndarray, " 10000"]
+    As a pytree it also stands for the same arrays on a device.
+    """
+
+    train_images: UInt8[np.ndarray, "train 28 28"]
+    train_labels: UInt8[np.ndarray, " train"]
+    test_images: UInt8[np.ndarray, "test 28 28"]
+    test_labels: UInt8[np.ndarray, " test"]
 
 
 def default_cache() -> Path:

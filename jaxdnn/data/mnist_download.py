@@ -11,7 +11,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,7 @@ _SILENCE_SECONDS = 15
 _PIP_SECONDS = 600
 
 
+@runtime_checkable
 class ProgressBar(Protocol):
     """What pooch asks of a progress bar; ``total`` stays None where the size is not known."""
 

@@ -1,5 +1,7 @@
 """Two streams of observations: how far apart they are, and where they part first."""
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -122,51 +124,61 @@ def compare(
 
 
 def rounding_excess(
-    oracle: Mapping[str, np.ndarray],
-    reference: Mapping[str, np.ndarray],
-    port: Mapping[str, np.ndarray],
+    oracle: Iterable[Mapping[str, np.ndarray]],
+    reference: Iterable[Mapping[str, np.ndarray]],
+    port: Iterable[Mapping[str, np.ndarray]],
 ) -> dict[str, float]:
     r"""How much further a float32 port is from the truth than the float32 reference is.
 
-    The three observations are of one step from one float32 state: by the oracle in float64, and by
-    the two float32 sides. A correct port rounds otherwise than the reference, yet no worse:
+    The three sides take the same steps, each from the same float32 state: the oracle in float64,
+    the other two in float32. A correct port rounds otherwise than the reference, yet no worse:
 
     .. math:: r = \frac{\max(0, \text{rms}(\text{port} - \text{oracle}) - \text{rms}(\text{ulp}))}
                        {\text{rms}(\text{reference} - \text{oracle})}
 
-    with root mean squares over a tensor's elements, and ulp the distance from the oracle's value to
-    the next float32.
+    with root mean squares over all elements of a tensor and all steps, and ulp the distance from
+    the oracle's value to the next float32. A tensor of one element needs many steps: in any one of
+    them the reference may be exact by luck.
 
     Args:
-      oracle: the step in float64.
-      reference: the step in float32, by the side that is trusted.
-      port: the step in float32, by the side that is judged.
+      oracle: steps in float64.
+      reference: steps in float32, by the side that is trusted.
+      port: steps in float32, by the side that is judged.
 
     Returns:
       :math:`r` for each tensor; infinite where only the port is off by more than one ulp.
 
     Raises:
-      ValueError: the sides hold other tensors, or tensors of other shapes.
+      ValueError: the sides differ in length, or hold other tensors or shapes.
 
     Example:
-      >>> exact = {"loss": np.array(1.0)}
-      >>> torch_step = {"loss": np.array(1.0 + 1e-6)}
-      >>> jax_step = {"loss": np.array(1.0 + 5e-6)}
-      >>> round(rounding_excess(exact, torch_step, jax_step)["loss"], 1)
+      >>> exact = [{"loss": np.array(1.0)}]
+      >>> torch_steps = [{"loss": np.array(1.0 + 1e-6)}]
+      >>> jax_steps = [{"loss": np.array(1.0 + 5e-6)}]
+      >>> round(rounding_excess(exact, torch_steps, jax_steps)["loss"], 1)
       4.9
     """
-    _check_same_tensors(oracle, reference, step=0)
-    _check_same_tensors(oracle, port, step=0)
+    port_squares: Counter[str] = Counter()
+    reference_squares: Counter[str] = Counter()
+    ulp_squares: Counter[str] = Counter()
 
-    def rms(values: np.ndarray) -> float:
-        return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+    def square(values: np.ndarray | np.floating) -> float:
+        return float(np.sum(np.square(values, dtype=np.float64)))
 
-    excess = {}
-    for key, exact in oracle.items():
-        unit = rms(np.spacing(np.abs(exact).astype(np.float32)))
-        beyond = max(0.0, rms(port[key] - exact) - unit)
-        excess[key] = _ratio(beyond, rms(reference[key] - exact))
-    return excess
+    for step, (exact, trusted, judged) in enumerate(zip(oracle, reference, port, strict=True)):
+        _check_same_tensors(exact, trusted, step=step)
+        _check_same_tensors(exact, judged, step=step)
+        for key, truth in exact.items():
+            port_squares[key] += square(judged[key] - truth)
+            reference_squares[key] += square(trusted[key] - truth)
+            ulp_squares[key] += square(np.spacing(np.abs(truth).astype(np.float32)))
+    return {
+        key: _ratio(
+            max(0.0, math.sqrt(squares) - math.sqrt(ulp_squares[key])),
+            math.sqrt(reference_squares[key]),
+        )
+        for key, squares in port_squares.items()
+    }
 
 
 def _phase(key: str) -> str:
@@ -193,7 +205,7 @@ def _check_same_tensors(
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     ours, theirs = (np.asarray(side, np.float64) for side in (ours, theirs))
     with np.errstate(invalid="ignore"):
-        difference = np.abs(ours - theirs)
+        difference = np.asarray(np.abs(ours - theirs))
     if np.isfinite(difference.max(initial=0.0)):
         return difference
     same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))

@@ -1,7 +1,6 @@
 """What a JAX training step saw and did, as NumPy arrays under torch's names."""
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import jax
 import numpy as np
@@ -51,9 +50,8 @@ def observe(
       ['batch/0', 'batch/1', 'loss', 'grad/line.weight', \
 'optimizer/line.weight/momentum_buffer', 'param/line.weight']
     """
-    step = jax.jit(partial(train_step, loss, optimizer))
     for batch in batches:
-        state, info = step(state, batch)
+        state, info = _compiled_step(loss, optimizer, state, batch)
         seen = {f"batch/{i}": np.asarray(array) for i, array in enumerate(batch)}
         seen["loss"] = np.asarray(info.loss)
         grads = interop.to_torch(info.grads)
@@ -62,6 +60,9 @@ def observe(
         params = interop.to_torch(state.params)
         seen |= {f"param/{name}": array for name, array in params.items()}
         yield seen
+
+
+_compiled_step = jax.jit(train_step, static_argnums=(0, 1))
 
 
 def _optimizer_tensors(opt_state: optax.OptState) -> Observation:

@@ -7,9 +7,17 @@ tracers or placeholders, and there is nothing to check.
 import math
 from typing import Any
 
+from jaxtyping import Array, Float, Int
+
 from jaxdnn.errors import ConfigError
 
-__all__ = ["require_count", "require_nonnegative", "require_seed"]
+__all__ = ["Integer", "Real", "require_count", "require_nonnegative", "require_seed"]
+
+Real = float | Float[Array, "..."]
+"""A hyperparameter that a sweep may vary: a number, or an array of them under vmap."""
+
+Integer = int | Int[Array, "..."]
+"""Likewise a whole number."""
 
 
 def require_count(name: str, value: Any) -> None:

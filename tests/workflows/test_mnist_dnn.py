@@ -2,50 +2,59 @@
 
 import dataclasses
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import torch
 
 import reference_torch.losses
 import reference_torch.models
 import reference_torch.observe
-from jaxdnn import interop, losses, models, parity, training
+from jaxdnn import interop, losses, models, parity
+from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.models import Model
+from jaxdnn.errors import ConfigError
+from jaxdnn.parity import Observation
 from jaxdnn.training import TrainState
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.workflows import mnist_dnn as reference
 
 KEY = jax.random.key(0)
 CONFIG = mnist_dnn.Config()
+LAYERS = [f"net.{i}.{leaf}" for i in (1, 3, 5, 7, 9) for leaf in ("weight", "bias")]
+
+Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
-def batches(data: MNIST, steps: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def batches(data: MNIST, steps: int) -> Batches:
     """Batches of 64 of shuffled epochs of 20,000 images; the 313th of each has only 32."""
-    epochs = (
-        np.array_split(order, range(CONFIG.batch_size, len(order), CONFIG.batch_size))
-        for order in (
-            np.random.default_rng(epoch).permutation(20_000)
-            for epoch in itertools.count()
-        )
-    )
+    orders = (np.random.default_rng(epoch).permutation(20_000) for epoch in itertools.count())
+    epochs = (np.array_split(order, range(64, len(order), 64)) for order in orders)
     indices = itertools.islice(itertools.chain.from_iterable(epochs), steps)
     return [(data.train_images[i], data.train_labels[i]) for i in indices]
 
 
-def torch_run(
-    start: dict[str, np.ndarray], data: Sequence[tuple[np.ndarray, ...]]
-) -> Iterator[parity.Observation]:
-    model = reference.init(start)
-    tensors = (tuple(torch.tensor(array) for array in batch) for batch in data)
+def tensors(data: Batches) -> Iterator[tuple[torch.Tensor, ...]]:
+    return (tuple(torch.tensor(array) for array in batch) for batch in data)
+
+
+def observe_torch(
+    params: dict[str, np.ndarray], data: Batches, momentum: dict[str, np.ndarray] | None = None
+) -> Iterator[Observation]:
+    """The reference's steps from the given parameters and momentum."""
+    model = reference.init(params)
     optimizer = reference.optimizer(model, reference.Config())
-    return reference_torch.observe.observe(reference.loss, optimizer, model, tensors)
+    if momentum is not None:
+        for name, param in model.named_parameters():
+            optimizer.state[param]["momentum_buffer"] = torch.tensor(momentum[name])
+    return reference_torch.observe.observe(reference.loss, optimizer, model, tensors(data))
 
 
 def test_float64_trajectory_matches_torch(x64: None, mnist_data: MNIST) -> None:
@@ -56,20 +65,247 @@ def test_float64_trajectory_matches_torch(x64: None, mnist_data: MNIST) -> None:
     data = batches(mnist_data, steps=400)
     assert len(data[312][1]) == 32
 
-    comparison = parity.compare(
-        torch_run(start, data),
-        parity.observe(mnist_dnn.loss, mnist_dnn.optimizer(CONFIG), state, data),
-        tolerance=1e-12,
-    )
+    last: Observation = {}
+
+    def watch(run: Iterator[Observation]) -> Iterator[Observation]:
+        for observation in run:
+            last.update(observation)
+            yield observation
+
+    jax_run = parity.observe(mnist_dnn.loss, mnist_dnn.optimizer(CONFIG), state, data)
+    comparison = parity.compare(observe_torch(start, data), watch(jax_run), tolerance=1e-12)
 
     assert comparison.first_divergence is None
     assert comparison.steps == 400
-    layers = [f"net.{i}.{leaf}" for i in (1, 3, 5, 7, 9) for leaf in ("weight", "bias")]
     assert set(comparison.errors) == {
         "batch/0",
         "batch/1",
         "loss",
-        *(f"grad/{name}" for name in layers),
-        *(f"optimizer/{name}/momentum_buffer" for name in layers),
-        *(f"param/{name}" for name in layers),
+        *(f"grad/{name}" for name in LAYERS),
+        *(f"optimizer/{name}/momentum_buffer" for name in LAYERS),
+        *(f"param/{name}" for name in LAYERS),
     }
+    # So that these are not two dead networks that agree.
+    assert last["loss"] < 2.2
+    for name in LAYERS:
+        assert np.abs(last[f"grad/{name}"]).max() > 1e-4
+        assert np.abs(last[f"param/{name}"] - start[name]).max() > 1e-4
+
+
+def test_float32_step_rounds_no_worse_than_torch(mnist_data: MNIST) -> None:
+    """From each of at least 50 states of a float32 run, one step by either side and by float64.
+
+    Where a relu's input is within rounding of 0, float32 cannot tell on which side of the kink it
+    is, and the gradient of either framework may be off by a whole term; such states are left out.
+    """
+    optimizer = mnist_dnn.optimizer(CONFIG)
+    state = mnist_dnn.init(KEY, CONFIG)
+    data = batches(mnist_data, steps=401)
+    run = observe_torch(interop.to_torch(state.params), data)
+    losses_seen: list[tuple[Observation, ...]] = []
+    for before, batch in zip(itertools.islice(run, 0, 400, 5), data[1::5], strict=True):
+        params = {name: before[f"param/{name}"] for name in LAYERS}
+        momentum = {name: before[f"optimizer/{name}/momentum_buffer"] for name in LAYERS}
+        assert params["net.1.weight"].dtype == np.float32
+        if _distance_from_kinks(params, batch[0]) < 2e-6:
+            continue
+        state = TrainState(
+            interop.from_torch(params, like=state.params),
+            _with_momentum(state.opt_state, interop.from_torch(momentum, like=state.params)),
+        )
+        steps = (
+            *observe_torch(_float64(params), [batch], _float64(momentum)),
+            *observe_torch(params, [batch], momentum),
+            *parity.observe(mnist_dnn.loss, optimizer, state, [batch]),
+        )
+        excess = parity.rounding_excess(*([step] for step in steps))
+        assert {key: r for key, r in excess.items() if r > 3 and key != "loss"} == {}
+        losses_seen.append(tuple({"loss": step["loss"]} for step in steps))
+    assert len(losses_seen) >= 50
+    assert parity.rounding_excess(*zip(*losses_seen, strict=True))["loss"] <= 3
+
+
+def _distance_from_kinks(params: dict[str, np.ndarray], images: np.ndarray) -> float:
+    """The smallest magnitude of any relu's input, in float64."""
+    *layers, _ = reference.init(_float64(params)).net
+    hidden = reference.normalise(torch.tensor(images), torch.float64)
+    distance = np.inf
+    for layer in layers:
+        if isinstance(layer, torch.nn.ReLU):
+            distance = min(distance, hidden.abs().min().item())
+        hidden = layer(hidden)
+    return distance
+
+
+def _with_momentum(opt_state: optax.OptState, momentum: models.Params) -> optax.OptState:
+    return jax.tree.map(
+        lambda part: part._replace(trace=momentum) if isinstance(part, optax.TraceState) else part,
+        opt_state,
+        is_leaf=lambda part: isinstance(part, optax.TraceState),
+    )
+
+
+def _float64(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
+
+
+SQUARE = (784, 64, 64, 10)  # the second weight's transpose has the same shape
+SQUARE_MODEL = models.mlp(SQUARE, layer_names=("net.1", "net.3", "net.5"))
+
+
+def _square_loss(
+    params: models.Params, images: jax.Array, labels: jax.Array, *, reduction: losses.Reduction
+) -> jax.Array:
+    logits = SQUARE_MODEL.apply(params, mnist_dnn.normalise(images, jnp.dtype("float64")))
+    return losses.cross_entropy(logits, labels, reduction=reduction)
+
+
+def _transpose_square_weight(params: models.Params) -> models.Params:
+    square = {**params["net.3"], "kernel": params["net.3"]["kernel"].T}
+    return {**params, "net.3": square}
+
+
+@pytest.mark.parametrize(
+    ("momentum", "reduction", "convert", "step", "phase"),
+    [
+        pytest.param(0.5, "mean", lambda p: p, None, None, id="right"),
+        pytest.param(0.5001, "mean", lambda p: p, 1, "optimizer", id="momentum-0.5001"),
+        pytest.param(0.5, "sum", lambda p: p, 0, "loss", id="mean-turned-into-sum"),
+        pytest.param(0.5, "mean", _transpose_square_weight, 0, "loss", id="transposed-weight"),
+    ],
+)
+def test_seeded_mistake_is_caught_where_it_is_made(
+    x64: None,
+    mnist_data: MNIST,
+    momentum: float,
+    reduction: losses.Reduction,
+    convert: Callable[[models.Params], models.Params],
+    step: int | None,
+    phase: str | None,
+) -> None:
+    data = batches(mnist_data, steps=20)
+    params = SQUARE_MODEL.init(KEY)
+    model = reference_torch.models.mlp(SQUARE, flatten=True).double()
+    start = {name: torch.tensor(array) for name, array in interop.to_torch(params).items()}
+    model.load_state_dict(start, strict=True)
+    torch_run = reference_torch.observe.observe(
+        reference.loss, reference.optimizer(model, reference.Config()), model, tensors(data)
+    )
+
+    optimizer = mnist_dnn.optimizer(dataclasses.replace(CONFIG, momentum=momentum))
+    params = convert(params)
+    jax_run = parity.observe(
+        partial(_square_loss, reduction=reduction),
+        optimizer,
+        TrainState(params, optimizer.init(params)),
+        data,
+    )
+
+    divergence = parity.compare(torch_run, jax_run, tolerance=1e-12).first_divergence
+    assert (divergence and divergence.step) == step
+    assert (divergence and divergence.phase) == phase
+
+
+def few(data: MNIST, train: int = 1632, test: int = 1000) -> MNIST:
+    """A data set whose epochs of batches of 64 end with one of 32."""
+    return MNIST(
+        data.train_images[:train],
+        data.train_labels[:train],
+        data.test_images[:test],
+        data.test_labels[:test],
+    )
+
+
+def test_whole_run_matches_torch(x64: None, mnist_data: MNIST) -> None:
+    """The compiled run itself: its own shuffles, its scan, its tail and its evaluation."""
+    data = few(mnist_data)
+    config = mnist_dnn.Config(epochs=3, lr=0.1)
+    state, history = jax.jit(mnist_dnn.fit)(KEY, config, data)
+
+    shuffle_key, init_key = jax.random.split(KEY)
+    start = interop.to_torch(mnist_dnn.init(init_key, config).params)
+    model = reference.init(start)
+    orders = (
+        torch.tensor(np.array(shuffle(jax.random.fold_in(shuffle_key, epoch), 1632)))
+        for epoch in range(3)
+    )
+    expected = reference.train(model, orders, reference.Config(lr=0.1), data)
+
+    assert history.losses.shape == (3, 26)
+    np.testing.assert_allclose(history.losses, expected.losses, rtol=1e-12)
+    np.testing.assert_allclose(history.test_accuracy, expected.test_accuracy, atol=1e-12)
+    assert history.test_accuracy[-1] > 0.7
+    params = interop.to_torch(state.params)
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_allclose(params[name], tensor, rtol=0, atol=1e-12)
+
+
+def test_same_seed_same_bits_and_another_seed_others(mnist_data: MNIST) -> None:
+    data = few(mnist_data)
+    config = mnist_dnn.Config(epochs=2)
+    fit = jax.jit(mnist_dnn.fit)
+    first, again, other = (
+        jax.tree.leaves(jax.device_get(fit(jax.random.key(seed), config, data)))
+        for seed in (3, 3, 4)
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_same_seed_same_bits_in_another_process(mnist_data: MNIST) -> None:
+    program = (
+        "import hashlib, jax\n"
+        "from jaxdnn.data import mnist\n"
+        "from jaxdnn.workflows import mnist_dnn as w\n"
+        "few = mnist.MNIST(*(array[:9632] for array in mnist.load()[0]))\n"
+        "result = w.run(w.Config(epochs=1), few, data_source='')\n"
+        "bits = b''.join(leaf.tobytes() for leaf in jax.device_get(jax.tree.leaves(result.params)))\n"
+        "print(hashlib.sha256(bits + result.losses.tobytes()).hexdigest())\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(digests) == 1
+
+
+def test_run_vmaps_over_keys_and_hyperparameters(x64: None, mnist_data: MNIST) -> None:
+    data = few(mnist_data, train=320, test=100)
+    keys = jax.random.split(KEY, 3)
+    lrs = jnp.array([0.01, 0.1, 0.2])
+
+    def fit(key: jax.Array, lr: jax.Array) -> mnist_dnn.History:
+        return mnist_dnn.fit(key, mnist_dnn.Config(epochs=2, lr=lr), data)[1]
+
+    together = jax.jit(jax.vmap(fit))(keys, lrs)
+    for lane, (key, lr) in enumerate(zip(keys, lrs, strict=True)):
+        _, alone = jax.jit(mnist_dnn.fit)(key, mnist_dnn.Config(epochs=2, lr=float(lr)), data)
+        np.testing.assert_allclose(together.losses[lane], alone.losses, rtol=1e-12)
+
+
+def test_normalise_is_what_torchvision_does(mnist_data: MNIST) -> None:
+    """ToTensor, then Normalize: x / 255, then (x − mean) / std."""
+    images = mnist_data.train_images[:100]
+    scaled = torch.tensor(images).float().div(255)
+    expected = (scaled - 0.1307) / 0.3081
+    actual = mnist_dnn.normalise(jnp.asarray(images), jnp.dtype("float32"))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", -1),
+        ("lr", float("nan")),
+        ("lr", -0.1),
+        ("momentum", float("inf")),
+        ("seed", -1),
+        ("seed", 2**31),
+    ],
+)
+def test_config_out_of_range(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=field):
+        mnist_dnn.Config(**{field: value})
