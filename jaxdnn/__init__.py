@@ -12,11 +12,24 @@ The submodules are the public interface; each is imported when first used, so th
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxdnn import (
+        checkpoint,
+        data,
+        interop,
+        losses,
+        models,
+        parity,
+        training,
+        workflows,
+    )
 
 __version__ = "0.1.0"
 
-_SUBMODULES = (
+__all__ = [
+    "__version__",
     "checkpoint",
     "data",
     "interop",
@@ -25,13 +38,11 @@ _SUBMODULES = (
     "parity",
     "training",
     "workflows",
-)
-
-__all__ = ["__version__", *_SUBMODULES]
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

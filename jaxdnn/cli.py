@@ -139,10 +139,39 @@ def _run(workflow_id: str, flags: Sequence[str]) -> None:
         description=workflows.WORKFLOWS[workflow_id].summary,
         args=list(flags),
         default=defaults,
+        registry=_number_parsers(),
         config=(tyro.conf.OmitArgPrefixes,),
     )
     arguments.files.check()
     _run_mnist(module, arguments.config, arguments.files)
+
+
+def _number_parsers() -> Any:
+    """How tyro reads a hyperparameter that may be an array in a sweep: as a plain number."""
+    import tyro.constructors
+
+    from jaxdnn.workflows.config import Integer, Real
+
+    registry = tyro.constructors.ConstructorRegistry()
+    for annotation, number in ((Real, float), (Integer, int)):
+
+        @registry.primitive_rule
+        def parse(
+            info: tyro.constructors.PrimitiveTypeInfo,
+            annotation: Any = annotation,
+            number: type = number,
+        ) -> tyro.constructors.PrimitiveConstructorSpec | None:
+            if info.type != annotation:
+                return None
+            return tyro.constructors.PrimitiveConstructorSpec(
+                nargs=1,
+                metavar=number.__name__.upper(),
+                instance_from_str=lambda words: number(words[0]),
+                is_instance=lambda value: isinstance(value, number),
+                str_from_instance=lambda value: [str(value)],
+            )
+
+    return registry
 
 
 def _run_mnist(module: Any, config: Any, files: Files) -> None:

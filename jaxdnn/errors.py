@@ -1,4 +1,4 @@
-"""What a user can mend: errors whose message is one sentence that names the thing and the remedy."""
+"""What a user can mend: errors of one sentence that names the thing and the remedy."""
 
 __all__ = ["CheckpointError", "ConfigError", "DataError", "JaxdnnError"]
 

@@ -75,7 +75,9 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
       jaxdnn.errors.CheckpointError: net.1.bias is missing; net.1.weight is (3, 2), not (2, 3).
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
-    wanted = [(*_torch_name_and_axes(path, leaf.ndim, _FROM_TORCH_AXES), leaf) for path, leaf in leaves]
+    wanted = [
+        (*_torch_name_and_axes(path, leaf.ndim, _FROM_TORCH_AXES), leaf) for path, leaf in leaves
+    ]
     faults, values = [], []
     for name, axes, leaf in wanted:
         if name not in tensors:

@@ -38,15 +38,11 @@ def cross_entropy(
       `torch.nn.CrossEntropyLoss
       <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>`_
     """
-    # Unsigned indices keep -1 from meaning the last class.
-    picked = jnp.take_along_axis(
-        jax.nn.log_softmax(logits),
-        labels.astype(jnp.uint32)[:, None],
-        axis=-1,
-        mode="fill",
-        fill_value=jnp.nan,
-    )
-    losses = -picked[:, 0]
+    indices = labels.astype(jnp.int32)
+    scores = jnp.take_along_axis(jax.nn.log_softmax(logits), indices[:, None], axis=-1)[:, 0]
+    # Without this, an index of -1 would mean the last class.
+    inside = (indices >= 0) & (indices < logits.shape[-1])
+    losses = jnp.where(inside, -scores, jnp.nan)
     match reduction:
         case "mean":
             return losses.mean()

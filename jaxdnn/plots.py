@@ -14,7 +14,7 @@ __all__ = ["check_format", "loss_curve"]
 
 
 def check_format(path: Path, *, option: str) -> None:
-    """Raise ConfigError, naming the option, unless the file's ending is one matplotlib can write."""
+    """Raise ConfigError, naming the option, unless matplotlib can write such a file."""
     known = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         endings = ", ".join(f".{ending}" for ending in sorted(known))
@@ -47,7 +47,8 @@ def loss_curve(
     window = max(1, len(losses) // 50)
     if window > 1:
         mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        axes.plot(steps[window // 2 :][: len(mean)], mean, color="#08519c", label=f"mean of {window} batches")
+        middles = steps[window // 2 :][: len(mean)]
+        axes.plot(middles, mean, color="#08519c", label=f"mean of {window} batches")
     axes.set(xlabel="step", ylabel="loss", title=title, xlim=(0, len(losses)))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)

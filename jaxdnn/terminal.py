@@ -109,9 +109,7 @@ class RunProgress:
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Move the bar."""
-        seen = int(epoch) * self._samples + min(
-            (int(step) + 1) * self._batch_size, self._samples
-        )
+        seen = int(epoch) * self._samples + min((int(step) + 1) * self._batch_size, self._samples)
         now = time.perf_counter()
         if self._started_at is None:
             # The first report comes after the first step, which has the rate's time not yet.

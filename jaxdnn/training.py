@@ -5,6 +5,7 @@ Nothing here is jitted: compile once, at the outermost call.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -158,7 +159,7 @@ def train_epoch(
         if progress is not None:
             jax.lax.cond(
                 i % report_every == 0,
-                lambda: jax.debug.callback(progress.on_step, epoch, i, info.loss),
+                partial(jax.debug.callback, progress.on_step, epoch, i, info.loss),
                 lambda: None,
             )
         return state, info.loss

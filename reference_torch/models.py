@@ -1,5 +1,6 @@
 """The networks as modules."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -26,7 +27,7 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()] if flatten else []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), activation()]
         self.net = nn.Sequential(*layers[:-1])
 
@@ -46,6 +47,7 @@ def mlp(
     Example:
       >>> module = mlp((784, 32, 10), flatten=True)
       >>> {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
-      {'net.1.weight': (32, 784), 'net.1.bias': (32,), 'net.3.weight': (10, 32), 'net.3.bias': (10,)}
+      {'net.1.weight': (32, 784), 'net.1.bias': (32,),
+       'net.3.weight': (10, 32), 'net.3.bias': (10,)}
     """
     return MLP(sizes, activation=activation, flatten=flatten)

@@ -6,6 +6,7 @@ Reference:
 """
 
 import gzip
+import math
 import zlib
 
 import numpy as np
@@ -63,10 +64,12 @@ def decode(content: bytes, *, name: str) -> UInt8[np.ndarray, "..."]:
             f"{name} is not an IDX file of bytes: it starts with {content[:4].hex() or 'nothing'}, "
             "not 000008; delete it and fetch it again."
         )
-    start = 4 + 4 * rank
-    shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
-    expected = start + int(np.prod(shape, dtype=np.int64))
-    if len(shape) != rank or len(content) != expected:
+    start = expected = 4 + 4 * rank
+    shape = ()
+    if len(content) >= start:
+        shape = tuple(int(size) for size in np.frombuffer(content, ">u4", rank, offset=4))
+        expected += math.prod(shape)
+    if len(content) != expected:
         raise DataError(
             f"{name} has {len(content):,} bytes where its header asks for {expected:,}; "
             "delete it and fetch it again."

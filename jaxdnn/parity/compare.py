@@ -1,8 +1,9 @@
 """Two streams of observations: how far apart they are, and where they part first."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,8 @@ Observation = dict[str, np.ndarray]
 _PHASES = ("batch", "activation", "loss", "grad", "optimizer", "param")
 
 
-class Divergence(NamedTuple):
+@dataclass(frozen=True)
+class Divergence:
     """The first place at which two runs differ by more than the tolerance.
 
     Attributes:
@@ -67,7 +69,7 @@ def compare(
     expected: Iterable[Mapping[str, np.ndarray]],
     actual: Iterable[Mapping[str, np.ndarray]],
     *,
-    tolerance: float,
+    tolerance: float = 1e-12,
 ) -> Comparison:
     r"""Compare two runs step by step, holding one step of each in memory.
 
@@ -158,9 +160,9 @@ def rounding_excess(
       >>> round(rounding_excess(exact, torch_steps, jax_steps)["loss"], 1)
       4.9
     """
-    port_squares: Counter[str] = Counter()
-    reference_squares: Counter[str] = Counter()
-    ulp_squares: Counter[str] = Counter()
+    port_squares: defaultdict[str, float] = defaultdict(float)
+    reference_squares: defaultdict[str, float] = defaultdict(float)
+    ulp_squares: defaultdict[str, float] = defaultdict(float)
 
     def square(values: np.ndarray | np.floating) -> float:
         return float(np.sum(np.square(values, dtype=np.float64)))

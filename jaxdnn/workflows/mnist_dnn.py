@@ -31,7 +31,19 @@ from jaxdnn.workflows.config import (
 )
 from jaxdnn.workflows.result import TrainingResult
 
-__all__ = ["MODEL", "Config", "History", "fit", "init", "loss", "normalise", "optimizer", "predict", "run", "train"]
+__all__ = [
+    "MODEL",
+    "Config",
+    "History",
+    "fit",
+    "init",
+    "loss",
+    "normalise",
+    "optimizer",
+    "predict",
+    "run",
+    "train",
+]
 
 
 # As a pytree its numbers are leaves: one compiled run serves every lr, momentum and seed, and vmaps

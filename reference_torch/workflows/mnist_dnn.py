@@ -81,7 +81,7 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
 
 
-def init(start: Mapping[str, np.ndarray] | None = None) -> nn.Module:
+def init(start: Mapping[str, np.ndarray] | None = None) -> models.MLP:
     """The network before the first step.
 
     Args:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +128,7 @@ def test_float32_step_rounds_no_worse_than_torch(mnist_data: MNIST) -> None:
 
 def _distance_from_kinks(params: dict[str, np.ndarray], images: np.ndarray) -> float:
     """The smallest magnitude of any relu's input, in float64."""
-    *layers, _ = reference.init(_float64(params)).net
+    *layers, _ = reference.init(_float64(params)).net.children()
     hidden = reference.normalise(torch.tensor(images), torch.float64)
     distance = np.inf
     for layer in layers:
@@ -259,7 +260,8 @@ def test_same_seed_same_bits_in_another_process(mnist_data: MNIST) -> None:
         "from jaxdnn.workflows import mnist_dnn as w\n"
         "few = mnist.MNIST(*(array[:9632] for array in mnist.load()[0]))\n"
         "result = w.run(w.Config(epochs=1), few, data_source='')\n"
-        "bits = b''.join(leaf.tobytes() for leaf in jax.device_get(jax.tree.leaves(result.params)))\n"
+        "leaves = jax.device_get(jax.tree.leaves(result.params))\n"
+        "bits = b''.join(leaf.tobytes() for leaf in leaves)\n"
         "print(hashlib.sha256(bits + result.losses.tobytes()).hexdigest())\n"
     )
     digests = {
@@ -306,6 +308,6 @@ def test_normalise_is_what_torchvision_does(mnist_data: MNIST) -> None:
         ("seed", 2**31),
     ],
 )
-def test_config_out_of_range(field: str, value: float) -> None:
+def test_config_out_of_range(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=field):
         mnist_dnn.Config(**{field: value})

@@ -1,0 +1,268 @@
+"""Accuracy over seeds, and speed beside PyTorch: python scripts/bench.py --json bench.json
+
+Every system runs in a process of its own, so that neither's threads stand in the other's way; the
+processes take turns, and one that waits for its turn uses no processor. Figures are medians over
+the turns, and ratios are medians of the ratios within a turn.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+EPOCH_GFLOP = 158.5
+"""Multiplications and additions of an epoch's matrix products, forward and backward."""
+
+SYSTEMS = ("jaxdnn", "torch")
+
+
+def main() -> None:
+    """Run every part and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repetitions", type=int, default=7, help="turns of training, at least 7")
+    parser.add_argument("--cold-repetitions", type=int, default=3, help="turns of a whole process")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of 5 epochs for the accuracy")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for torch")
+    parser.add_argument("--json", type=Path, help="where to write the measurements")
+    parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        _serve(WORKERS[options.worker](options.threads))
+        return
+
+    results: dict[str, Any] = {"machine": _machine()}
+    results["epoch_seconds"] = _take_turns(("train",), options.repetitions, options.threads)
+    results["cold_seconds"] = _cold(options.cold_repetitions, options.threads)
+    results["test_accuracy"] = _accuracies(options.seeds, options.threads)
+    results["matrix_product_gflops"] = _take_turns(("product",), 3, options.threads)
+    _print(results)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+# The systems, each a generator of answers to commands.
+
+
+def _jaxdnn(threads: int) -> Callable[[str, int], float]:
+    import jax
+    import jax.numpy as jnp
+
+    from jaxdnn.data import mnist
+    from jaxdnn.workflows import mnist_dnn
+
+    data = jax.device_put(mnist.load()[0])
+    key = jax.random.key(0)
+    config = mnist_dnn.Config(epochs=1)
+    state = jax.jit(mnist_dnn.init)(key, config)
+    epoch = jax.jit(mnist_dnn.train, donate_argnums=0).lower(state, key, config, data).compile()
+    fit = jax.jit(mnist_dnn.fit)
+    matrix = jnp.ones((2048, 2048))
+    product = jax.jit(lambda a: a @ a)
+
+    def run(command: str, argument: int) -> float:
+        nonlocal state
+        start = time.perf_counter()
+        if command == "train":
+            state, _ = jax.block_until_ready(epoch(state, jax.random.key(argument), config, data))
+            return time.perf_counter() - start
+        if command == "product":
+            return max(_gflops(lambda: product(matrix).block_until_ready()) for _ in range(10))
+        history = fit(jax.random.key(argument), mnist_dnn.Config(), data)[1]
+        return round(float(history.test_accuracy[-1]), 4)
+
+    return run
+
+
+def _torch(threads: int) -> Callable[[str, int], float]:
+    """The reference on preloaded tensors: images normalised once, kept as float32."""
+    import torch
+
+    from jaxdnn.data import mnist
+    from reference_torch import training
+    from reference_torch.losses import cross_entropy
+    from reference_torch.workflows import mnist_dnn
+
+    torch.set_num_threads(threads)
+    arrays = [torch.tensor(array) for array in mnist.load()[0]]
+    images, test_images = (mnist_dnn.normalise(arrays[i], torch.float32) for i in (0, 2))
+    labels, test_labels = arrays[1].long(), arrays[3].long()
+    model = mnist_dnn.init()
+    optimizer = mnist_dnn.optimizer(model, mnist_dnn.Config())
+    matrix = torch.ones(2048, 2048)
+
+    def loss(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(model(x), y)
+
+    def run(command: str, argument: int) -> float:
+        start = time.perf_counter()
+        if command == "train":
+            order = torch.randperm(len(labels))
+            training.train_epoch(loss, optimizer, model, (images, labels), order, batch_size=64)
+            training.accuracy(model, test_images, test_labels)
+            return time.perf_counter() - start
+        if command == "product":
+            return max(_gflops(lambda: matrix @ matrix) for _ in range(10))
+        _, history = mnist_dnn.fit(mnist_dnn.Config(seed=argument), [a.numpy() for a in arrays])
+        return round(history.test_accuracy[-1].item(), 4)
+
+    return run
+
+
+WORKERS = {"jaxdnn": _jaxdnn, "torch": _torch}
+
+
+def _gflops(product: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    product()
+    return 2 * 2048**3 / 1e9 / (time.perf_counter() - start)
+
+
+def _serve(run: Callable[[str, int], float]) -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        command, argument = line.split()
+        print(run(command, int(argument)), flush=True)
+
+
+class _Worker:
+    """A system in a process of its own."""
+
+    def __init__(self, system: str, threads: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", system, "--threads", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._read()
+
+    def __call__(self, command: str, argument: int) -> float:
+        assert self._process.stdin
+        print(command, argument, file=self._process.stdin, flush=True)
+        return float(self._read())
+
+    def _read(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"bench: a worker stopped with exit code {self._process.wait()}")
+        return line
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+# The parts, each a mapping from system to measurements.
+
+
+def _take_turns(commands: tuple[str, ...], turns: int, threads: int) -> dict[str, list[float]]:
+    workers = {system: _Worker(system, threads) for system in SYSTEMS}
+    measured: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+    for turn in _progress(f"{', '.join(commands)}", range(-1, turns)):
+        for system, worker in workers.items():
+            for command in commands:
+                value = worker(command, max(turn, 0))
+                if turn >= 0:  # the first turn warms up
+                    measured[system].append(value)
+    for worker in workers.values():
+        worker.close()
+    return measured
+
+
+def _accuracies(seeds: int, threads: int) -> dict[str, list[float]]:
+    measured = {}
+    for system in SYSTEMS:
+        worker = _Worker(system, threads)
+        measured[system] = [
+            worker("accuracy", seed) for seed in _progress(f"accuracy of {system}", range(seeds))
+        ]
+        worker.close()
+    return measured
+
+
+def _cold(turns: int, threads: int) -> dict[str, list[float]]:
+    """One process from its start to the trained and evaluated network, nothing compiled before."""
+    torch_program = (
+        "import torch\n"
+        f"torch.set_num_threads({threads})\n"
+        "from jaxdnn.data import mnist\n"
+        "from reference_torch.workflows import mnist_dnn\n"
+        "model, history = mnist_dnn.fit(mnist_dnn.Config(), mnist.load()[0])\n"
+        "print(history.test_accuracy[-1].item())\n"
+    )
+    commands = {
+        "jaxdnn": [sys.executable, "-m", "jaxdnn", "run", "mnist-dnn", "--plot", "None"],
+        "torch": [sys.executable, "-c", torch_program],
+    }
+    measured: dict[str, list[float]] = {system: [] for system in SYSTEMS}
+    for _ in _progress("cold start", range(turns)):
+        for system, command in commands.items():
+            start = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            measured[system].append(time.perf_counter() - start)
+    return measured
+
+
+def _machine() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("jax", "jaxlib", "torch", "jaxdnn")},
+    }
+
+
+def _progress(description: str, items: range) -> Iterator[int]:
+    from rich.progress import track
+
+    return iter(track(items, description=description, transient=True))
+
+
+def _print(results: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def median_and_range(values: list[float], unit: str) -> str:
+        return f"{statistics.median(values):.2f} {unit} ({min(values):.2f} – {max(values):.2f})"
+
+    def ratio(part: str) -> str:
+        pairs = zip(results[part]["torch"], results[part]["jaxdnn"], strict=True)
+        ratios = [theirs / ours for theirs, ours in pairs]
+        return f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} – {max(ratios):.2f})"
+
+    table = Table("measured", "jaxdnn", "torch eager", "torch / jaxdnn", title="MNIST DNN")
+    for part, label, unit in (
+        ("epoch_seconds", "an epoch, compile excluded", "s"),
+        ("cold_seconds", "five epochs, from the start of the process", "s"),
+    ):
+        cells = (median_and_range(results[part][system], unit) for system in SYSTEMS)
+        table.add_row(label, *cells, ratio(part))
+    accuracy = results["test_accuracy"]
+    seeds = len(accuracy["jaxdnn"])
+    table.add_row(
+        f"test accuracy, seeds 0–{seeds - 1}",
+        *("  ".join(f"{value:.2%}" for value in accuracy[system]) for system in SYSTEMS),
+    )
+    table.add_row("  mean", *(f"{statistics.mean(accuracy[system]):.2%}" for system in SYSTEMS))
+    best = max(max(rates) for rates in results["matrix_product_gflops"].values())
+    shares = []
+    for system in SYSTEMS:
+        rate = EPOCH_GFLOP / statistics.median(results["epoch_seconds"][system])
+        shares.append(f"{rate:.0f} GFLOP/s, {rate / best:.0%}")
+    table.add_row(f"share of the best matrix product, {best:.0f} GFLOP/s", *shares)
+    console = Console()
+    console.print(" ".join(f"{key} {value}" for key, value in results["machine"].items()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
