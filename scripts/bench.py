@@ -1,4 +1,4 @@
-"""Accuracy over seeds, and speed beside PyTorch: python scripts/bench.py --json bench.json
+"""Accuracy over seeds, and speed beside PyTorch: python scripts/bench.py.
 
 Every system runs in a process of its own, so that neither's threads stand in the other's way; the
 processes take turns, and one that waits for its turn uses no processor. Figures are medians over
@@ -232,12 +232,12 @@ def _print(results: dict[str, Any]) -> None:
     from rich.table import Table
 
     def median_and_range(values: list[float], unit: str) -> str:
-        return f"{statistics.median(values):.2f} {unit} ({min(values):.2f} – {max(values):.2f})"
+        return f"{statistics.median(values):.2f} {unit} ({min(values):.2f} - {max(values):.2f})"
 
     def ratio(part: str) -> str:
         pairs = zip(results[part]["torch"], results[part]["jaxdnn"], strict=True)
         ratios = [theirs / ours for theirs, ours in pairs]
-        return f"{statistics.median(ratios):.2f} × ({min(ratios):.2f} – {max(ratios):.2f})"
+        return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} - {max(ratios):.2f})"
 
     table = Table("measured", "jaxdnn", "torch eager", "torch / jaxdnn", title="MNIST DNN")
     for part, label, unit in (
@@ -249,7 +249,7 @@ def _print(results: dict[str, Any]) -> None:
     accuracy = results["test_accuracy"]
     seeds = len(accuracy["jaxdnn"])
     table.add_row(
-        f"test accuracy, seeds 0–{seeds - 1}",
+        f"test accuracy, seeds 0-{seeds - 1}",
         *("  ".join(f"{value:.2%}" for value in accuracy[system]) for system in SYSTEMS),
     )
     table.add_row("  mean", *(f"{statistics.mean(accuracy[system]):.2%}" for system in SYSTEMS))
