@@ -25,7 +25,7 @@ SYSTEMS = ("jaxdnn", "torch")
 
 def main() -> None:
     """Run every part and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Accuracy over seeds, and speed beside PyTorch.")
     parser.add_argument("--repetitions", type=int, default=7, help="turns of training, at least 7")
     parser.add_argument("--cold-repetitions", type=int, default=3, help="turns of a whole process")
     parser.add_argument("--seeds", type=int, default=5, help="runs of 5 epochs for the accuracy")

@@ -62,13 +62,14 @@ def test_both_sides_see_the_same(x64: None, name: str) -> None:
 @pytest.mark.parametrize("side", ["jax", "torch"])
 def test_observations_are_not_overwritten_by_later_steps(side: str) -> None:
     batches = [(np.ones((5, 4), np.float32), np.ones((5, 2), np.float32))] * 3
+    params = MODEL.init(jax.random.key(0))
     if side == "jax":
         optimizer = optax.sgd(0.1)
-        params = MODEL.init(jax.random.key(0))
         state = TrainState(params, optimizer.init(params))
         steps = list(parity.observe(loss, optimizer, state, batches))
     else:
         module = reference_torch.models.mlp(SIZES)
+        module.load_state_dict({k: torch.tensor(v) for k, v in interop.to_torch(params).items()})
         sgd = torch.optim.SGD(module.parameters(), lr=0.1)
         tensors = (tuple(torch.tensor(array) for array in batch) for batch in batches)
         steps = list(reference_torch.observe.observe(torch_loss, sgd, module, tensors))
