@@ -70,4 +70,7 @@ def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
         params = interop.from_torch(tensors, like)
     except CheckpointError as error:
         raise CheckpointError(f"{path} does not fit the model: {error}") from error
-    return params, json.loads(header.get("jaxdnn", "{}"))
+    try:
+        return params, json.loads(header.get("jaxdnn", "{}"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} has metadata that is not JSON: {error}.") from error

@@ -1,20 +1,22 @@
 """The command ``jaxdnn``."""
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import jaxdnn
 from jaxdnn import workflows
 from jaxdnn.errors import JaxdnnError
+
+if TYPE_CHECKING:
+    from jaxdnn.workflows.result import TrainingResult
 
 __all__ = ["main"]
 
@@ -52,10 +54,13 @@ class Files:
 
 @dataclass(frozen=True)
 class Arguments(Generic[T]):
-    """The flags of ``jaxdnn run``: the workflow's own, and files."""
+    """The flags of ``jaxdnn run``: the workflow's own, the seed, and files."""
 
     config: T
     files: Files
+
+    seed: int = 0
+    """Decides everything that is random."""
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -131,6 +136,8 @@ def _list() -> None:
 def _run(workflow_id: str, flags: Sequence[str]) -> None:
     import tyro
 
+    from jaxdnn.workflows.config import require_seed
+
     module = workflows.load(workflow_id)
     defaults = Arguments(module.Config(), Files(plot=Path(f"{workflow_id}.png")))
     arguments = tyro.cli(
@@ -142,86 +149,94 @@ def _run(workflow_id: str, flags: Sequence[str]) -> None:
         registry=_number_parsers(),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    require_seed(arguments.seed)
     arguments.files.check()
-    _run_mnist(module, arguments.config, arguments.files)
+    _run_training(workflows.WORKFLOWS[workflow_id], arguments)
 
 
 def _number_parsers() -> Any:
     """How tyro reads a hyperparameter that may be an array in a sweep: as a plain number."""
     import tyro.constructors
 
-    from jaxdnn.workflows.config import Integer, Real
+    from jaxdnn.workflows.config import Real
 
     registry = tyro.constructors.ConstructorRegistry()
-    for annotation, number in ((Real, float), (Integer, int)):
 
-        @registry.primitive_rule
-        def parse(
-            info: tyro.constructors.PrimitiveTypeInfo,
-            annotation: Any = annotation,
-            number: type = number,
-        ) -> tyro.constructors.PrimitiveConstructorSpec | None:
-            if info.type != annotation:
-                return None
-            return tyro.constructors.PrimitiveConstructorSpec(
-                nargs=1,
-                metavar=number.__name__.upper(),
-                instance_from_str=lambda words: number(words[0]),
-                is_instance=lambda value: isinstance(value, number),
-                str_from_instance=lambda value: [str(value)],
-            )
+    @registry.primitive_rule
+    def parse_real(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type != Real:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FLOAT",
+            instance_from_str=lambda words: float(words[0]),
+            is_instance=lambda value: isinstance(value, float),
+            str_from_instance=lambda value: [str(value)],
+        )
 
     return registry
 
 
-def _run_mnist(module: Any, config: Any, files: Files) -> None:
-    import numpy as np
-    from rich.console import Console
-
-    from jaxdnn import checkpoint, plots, terminal
+def _run_training(workflow: workflows.Workflow, arguments: Arguments) -> None:
+    from jaxdnn import terminal
     from jaxdnn.data import mnist
-    from jaxdnn.files import write_atomically
     from jaxdnn.workflows.result import device_and_precision
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal.console()
     with terminal.download_bars(console) as bars:
-        data, source = mnist.load(files.data_dir, progress=bars)
+        data, source = mnist.load(arguments.files.data_dir, progress=bars)
     device, precision = device_and_precision()
-    console.print(f"mnist-dnn on {device}, {precision}, MNIST from {source}", markup=False)
+    console.print(f"{workflow.id} on {device}, {precision}, MNIST from {source}", markup=False)
 
-    samples = len(data.train_labels)
+    module, config = workflows.load(workflow.id), arguments.config
     with terminal.RunProgress(
-        console, epochs=config.epochs, samples=samples, batch_size=config.batch_size
+        console,
+        epochs=config.epochs,
+        samples=len(data.train_labels),
+        batch_size=config.batch_size,
     ) as progress:
         result = _interruptible(
-            lambda: module.run(config, data, data_source=source, progress=progress)
+            lambda: module.run(arguments.seed, config, data, data_source=source, progress=progress)
         )
 
-    rate = config.epochs * samples / result.train_seconds
+    written = list(_write_files(workflow, result, arguments.files))
     console.print(f"test accuracy {result.test_accuracy:.2%}", style="bold")
-    diverged = np.flatnonzero(~np.isfinite(result.losses))
-    if len(diverged):
-        console.print(f"the loss is not finite from step {diverged[0] + 1} on; lower --lr")
+    if result.diverged_at is not None:
+        console.print(f"the loss is not finite from step {result.diverged_at} on; lower --lr")
+    rate = config.epochs * len(data.train_labels) / result.train_seconds
     console.print(
         f"compiling {result.compile_seconds:.1f} s, training {result.train_seconds:.1f} s "
         f"({rate:,.0f} images/s)"
     )
+    for description, path in written:
+        console.print(f"{description} in {path}", markup=False)
+
+
+def _write_files(
+    workflow: workflows.Workflow, result: "TrainingResult", files: Files
+) -> Iterator[tuple[str, Path]]:
+    from jaxdnn import checkpoint, plots
+    from jaxdnn.files import write_atomically
+
     if files.plot:
         plots.loss_curve(
             files.plot,
             result.losses,
-            title="MNIST DNN",
+            title=workflow.title,
             test_accuracy_by_epoch=result.test_accuracy_by_epoch,
         )
-        console.print(f"loss curve in {files.plot}", markup=False)
+        yield "loss curve", files.plot
+    measurements = result.to_dict()
     if files.checkpoint:
-        metadata = {"workflow": result.workflow, "config": dataclasses.asdict(config)}
+        metadata = {"workflow": workflow.id, "config": measurements["config"]}
         checkpoint.save(files.checkpoint, result.params, metadata=metadata)
-        console.print(f"checkpoint in {files.checkpoint}", markup=False)
+        yield "checkpoint", files.checkpoint
     if files.json:
         with write_atomically(files.json) as file:
-            file.write(json.dumps(result.to_dict(), allow_nan=False).encode() + b"\n")
-        console.print(f"measurements in {files.json}", markup=False)
+            file.write(json.dumps(measurements, allow_nan=False).encode() + b"\n")
+        yield "measurements", files.json
 
 
 def _interruptible(function: Callable[[], T]) -> T:

@@ -33,7 +33,7 @@ def to_torch(params: PyTree) -> dict[str, np.ndarray]:
         structure will do: gradients, momentum.
 
     Returns:
-      C-contiguous NumPy arrays by torch name, in the order of the tree.
+      C-contiguous NumPy arrays by torch name, in the order of the tree; copies, free to be changed.
 
     Raises:
       ValueError: a leaf has a name or a rank with no counterpart in the table above.
@@ -46,7 +46,7 @@ def to_torch(params: PyTree) -> dict[str, np.ndarray]:
     tensors = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name, axes = _torch_name_and_axes(path, np.ndim(leaf), _TO_TORCH_AXES)
-        tensors[name] = np.ascontiguousarray(np.transpose(np.asarray(leaf), axes))
+        tensors[name] = np.array(np.transpose(np.asarray(leaf), axes), order="C", copy=True)
     return tensors
 
 
@@ -60,7 +60,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
         `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``.
 
     Returns:
-      A tree like ``like`` with the values of ``tensors``.
+      A tree like ``like`` with the values of ``tensors``, copied and cast to its dtypes.
 
     Raises:
       CheckpointError: a tensor is missing, left over or of another shape; all are named.
@@ -88,7 +88,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
             shape = tuple(leaf.shape[axes.index(i)] for i in range(leaf.ndim))
             faults.append(f"{name} is {np.shape(tensors[name])}, not {shape}")
             continue
-        values.append(jnp.asarray(value, leaf.dtype))
+        values.append(jnp.array(value, leaf.dtype, copy=True))
     known = {name for name, _, _ in wanted}
     faults += [f"{name} is not in the model" for name in tensors if name not in known]
     if faults:
@@ -99,6 +99,11 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
 def _torch_name_and_axes(
     path: tuple, ndim: int, axes_by_rank: Mapping[int, tuple[int, ...]]
 ) -> tuple[str, tuple[int, ...]]:
+    if not path or not all(isinstance(entry, jax.tree_util.DictKey) for entry in path):
+        raise ValueError(
+            f"parameter {jax.tree_util.keystr(path) or 'without a name'}: parameters must be "
+            "leaves of nested dictionaries, as flax makes them."
+        )
     *modules, leaf = (str(entry.key) for entry in path)
     if leaf not in _TORCH_LEAF:
         raise ValueError(f"{'.'.join([*modules, leaf])}: torch has no counterpart of {leaf!r}.")

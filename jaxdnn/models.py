@@ -28,47 +28,47 @@ class Model(NamedTuple):
 def mlp(
     sizes: Sequence[int],
     *,
-    layer_names: Sequence[str],
     activation: Callable[[Array], Array] = jax.nn.relu,
+    flatten: bool = False,
 ) -> Model:
     r"""A multilayer perceptron: affine maps with an activation between them, none after the last.
 
     .. math:: h_0 = x, \quad h_{i+1} = \phi(h_i W_i + b_i), \quad y = h_{n-1} W_{n-1} + b_{n-1}
 
-    Every input is flattened to one axis first. Weights and biases start as torch's ``nn.Linear``
-    does, uniform in :math:`\pm 1/\sqrt{\text{fan in}}`.
+    Weights and biases start as torch's ``nn.Linear`` does, uniform in
+    :math:`\pm 1/\sqrt{\text{fan in}}`. The layers have the names that torch gives them in an
+    ``nn.Sequential`` called ``net``, where every activation, and a flattening, has a number too.
 
     Args:
       sizes: widths from the input to the output, at least two.
-      layer_names: what torch calls each affine map (``"net.1"``), one fewer than ``sizes``; they
-        are the keys of the parameter tree and of a checkpoint.
       activation: :math:`\phi`, element by element.
+      flatten: make one axis of all axes of an input first.
 
     Returns:
       A `Model` whose parameters are ``{layer: {"kernel": (in, out), "bias": (out,)}}``.
 
     Raises:
-      ValueError: the number of names is not the number of layers.
+      ValueError: there are fewer than two sizes.
 
     Example:
-      >>> model = mlp((784, 32, 10), layer_names=("net.1", "net.3"))
+      >>> model = mlp((784, 32, 10), flatten=True)
       >>> params = model.init(jax.random.key(0))
-      >>> jax.tree.map(jnp.shape, params)["net.1"]
-      {'bias': (32,), 'kernel': (784, 32)}
+      >>> jax.tree.map(jnp.shape, params)
+      {'net.1': {'bias': (32,), 'kernel': (784, 32)}, 'net.3': {'bias': (10,), 'kernel': (32, 10)}}
       >>> model.apply(params, jnp.zeros((5, 28, 28))).shape
       (5, 10)
 
     Reference:
       `torch.nn.Linear <https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html>`_
     """
-    if len(layer_names) != len(sizes) - 1:
-        raise ValueError(f"{len(sizes) - 1} layers need as many names; got {len(layer_names)}.")
-    module = _MLP(tuple(sizes[1:]), tuple(layer_names), activation)
+    if len(sizes) < 2:
+        raise ValueError(f"A network needs the sizes of its input and its output; got {sizes}.")
+    module = _MLP(tuple(sizes[1:]), activation, flatten)
 
     def init(key: Key[Array, ""]) -> Params:
         return module.init(key, jnp.zeros((1, sizes[0])))["params"]
 
-    def apply(params: Params, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch out"]:
+    def apply(params: Params, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch ... out"]:
         return module.apply({"params": params}, inputs)  # type: ignore[return-value]
 
     return Model(init, apply)
@@ -76,14 +76,14 @@ def mlp(
 
 class _MLP(linen.Module):
     widths: tuple[int, ...]
-    layer_names: tuple[str, ...]
     activation: Callable[[Array], Array]
+    flatten: bool
 
     @linen.compact
     def __call__(self, inputs: Array) -> Array:
-        hidden = inputs.reshape(len(inputs), -1)
-        for i, (width, name) in enumerate(zip(self.widths, self.layer_names, strict=True)):
-            hidden = _linear(hidden, width, name=name)
+        hidden = inputs.reshape(len(inputs), -1) if self.flatten else inputs
+        for i, width in enumerate(self.widths):
+            hidden = _linear(hidden, width, name=f"net.{2 * i + self.flatten}")
             if i < len(self.widths) - 1:
                 hidden = self.activation(hidden)
         return hidden

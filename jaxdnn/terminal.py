@@ -1,5 +1,8 @@
 """What the command line shows while it works: download bars and the progress of a run."""
 
+import contextlib
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +18,21 @@ from rich.progress import (
     TextColumn,
 )
 
-__all__ = ["RunProgress", "download_bars"]
+__all__ = ["RunProgress", "console", "download_bars"]
+
+
+class _Console(Console):
+    """A console that goes quiet when its reader leaves; the run, and its files, go on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # What is still buffered must not raise when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def console() -> Console:
+    """Standard output, for lines that are not wrapped and numbers that are not coloured."""
+    return _Console(highlight=False, soft_wrap=True)
 
 
 class _DownloadBar:
@@ -126,7 +143,8 @@ class RunProgress:
     def on_epoch(self, epoch: int, test_accuracy: float) -> None:
         """Write the epoch's line."""
         self._bar.update(self._task, completed=(int(epoch) + 1) * self._samples)
-        self._console.print(
-            f"epoch {int(epoch) + 1}/{self._epochs}  test accuracy {float(test_accuracy):.2%}",
-            highlight=False,
-        )
+        # A full disk behind standard output must not end the run; what is written after it says so.
+        with contextlib.suppress(OSError):
+            self._console.print(
+                f"epoch {int(epoch) + 1}/{self._epochs}  test accuracy {float(test_accuracy):.2%}"
+            )

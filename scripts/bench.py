@@ -29,10 +29,12 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=7, help="turns of training, at least 7")
     parser.add_argument("--cold-repetitions", type=int, default=3, help="turns of a whole process")
     parser.add_argument("--seeds", type=int, default=5, help="runs of 5 epochs for the accuracy")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for torch")
+    parser.add_argument("--threads", type=int, default=_cores(), help="of each system")
     parser.add_argument("--json", type=Path, help="where to write the measurements")
     parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    _pin(options.threads)
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     if options.worker:
         _serve(WORKERS[options.worker](options.threads))
         return
@@ -109,7 +111,7 @@ def _torch(threads: int) -> Callable[[str, int], float]:
             return time.perf_counter() - start
         if command == "product":
             return max(_gflops(lambda: matrix @ matrix) for _ in range(10))
-        _, history = mnist_dnn.fit(mnist_dnn.Config(seed=argument), [a.numpy() for a in arrays])
+        _, history = mnist_dnn.fit(argument, mnist_dnn.Config(), [a.numpy() for a in arrays])
         return round(history.test_accuracy[-1].item(), 4)
 
     return run
@@ -122,6 +124,16 @@ def _gflops(product: Callable[[], Any]) -> float:
     start = time.perf_counter()
     product()
     return 2 * 2048**3 / 1e9 / (time.perf_counter() - start)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _pin(threads: int) -> None:
+    """Keep this process, and those it starts, to as many cores as it may have threads."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def _serve(run: Callable[[str, int], float]) -> None:
@@ -194,7 +206,7 @@ def _cold(turns: int, threads: int) -> dict[str, list[float]]:
         f"torch.set_num_threads({threads})\n"
         "from jaxdnn.data import mnist\n"
         "from reference_torch.workflows import mnist_dnn\n"
-        "model, history = mnist_dnn.fit(mnist_dnn.Config(), mnist.load()[0])\n"
+        "model, history = mnist_dnn.fit(0, mnist_dnn.Config(), mnist.load()[0])\n"
         "print(history.test_accuracy[-1].item())\n"
     )
     commands = {

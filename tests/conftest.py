@@ -4,17 +4,22 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 
 import jax
 import pytest
+import torch
 
 from jaxdnn.data import mnist
 from jaxdnn.errors import DataError
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Workers that run beside each other must not fight over the cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
 
@@ -13,7 +14,7 @@ from jaxdnn import checkpoint, interop, models
 from jaxdnn.errors import CheckpointError
 
 SIZES = (12, 7, 3)
-MODEL = models.mlp(SIZES, layer_names=("net.1", "net.3"))
+MODEL = models.mlp(SIZES, flatten=True)
 
 
 @pytest.fixture
@@ -65,10 +66,17 @@ def test_truncated_file_is_named(params: models.Params, tmp_path: Path) -> None:
         checkpoint.load(path, params)
 
 
+def test_foreign_metadata_is_named(params: models.Params, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file(interop.to_torch(params), path, {"jaxdnn": "{not JSON"})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has metadata that is not JSON"):
+        checkpoint.load(path, params)
+
+
 def test_missing_file_and_other_model_are_named(params: models.Params, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere does not exist"):
         checkpoint.load(tmp_path / "nowhere", params)
-    other = models.mlp((12, 3), layer_names=("net.1",)).init(jax.random.key(0))
+    other = models.mlp((12, 3), flatten=True).init(jax.random.key(0))
     checkpoint.save(tmp_path / "other", other, metadata={})
     with pytest.raises(CheckpointError, match=r"net\.3\.bias is missing"):
         checkpoint.load(tmp_path / "other", params)

@@ -1,7 +1,9 @@
 """The command line: what it prints, writes and refuses."""
 
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.console
 import safetensors.torch
 import torch
 
-from jaxdnn import cli
+from jaxdnn import cli, terminal
 from jaxdnn.data import mnist
 from jaxdnn.data.mnist import MNIST
 from reference_torch.workflows import mnist_dnn as reference
@@ -59,7 +62,7 @@ def test_help(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixtu
         (("run", "mnist-dnn", "--lr", "nan"), "lr must be finite"),
         (("run", "mnist-dnn", "--lr", "-1"), "lr must be finite and at least 0"),
         (("run", "mnist-dnn", "--momentum", "inf"), "momentum must be finite"),
-        (("run", "mnist-dnn", "--seed", "-1"), "seed must be between 0"),
+        (("run", "mnist-dnn", "--seed", "-1"), "seed must be a whole number from 0"),
         (("run", "mnist-dnn", "--plot", "loss.txt"), "name a file that ends in one of"),
         (("run", "mnist-dnn", "--plot", "/nowhere/a.png"), "/nowhere does not exist"),
         (("run", "mnist-dnn", "--json", "/"), "--json / is a folder"),
@@ -161,15 +164,17 @@ def test_damaged_data_is_one_sentence(
 
 
 def test_interruption_leaves_nothing_and_is_prompt(mnist_data: MNIST, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "jaxdnn", "run", "mnist-dnn", "--epochs", "1000"]
+    # A job in the background of a shell inherits that interruptions are ignored.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from jaxdnn import cli; cli.main(['run', 'mnist-dnn', '--epochs', '1000'])"
+    )
     with subprocess.Popen(
-        command,
+        [sys.executable, "-c", program],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A job in the background of a shell inherits that interruptions are ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             assert process.stdout is not None
@@ -184,6 +189,49 @@ def test_interruption_leaves_nothing_and_is_prompt(mnist_data: MNIST, tmp_path: 
     assert process.returncode == 130
     assert errors == "jaxdnn: interrupted; no result was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_reader_that_leaves_does_not_stop_the_run(mnist_data: MNIST, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "jaxdnn", "run", "mnist-dnn", "--epochs", "1"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("mnist-dnn on ")
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait(timeout=120)
+    assert errors == ""
+    assert process.returncode == 0
+    assert (tmp_path / "mnist-dnn.png").stat().st_size > 1000
+
+
+def test_progress_bar_shows_epoch_loss_and_rate() -> None:
+    output = io.StringIO()
+    console = rich.console.Console(file=output, force_terminal=True, width=120)
+    with terminal.RunProgress(console, epochs=2, samples=1000, batch_size=10) as progress:
+        progress.on_step(0, 0, 2.5)
+        time.sleep(0.2)
+        progress.on_step(0, 49, 1.25)
+        time.sleep(0.2)
+        progress.on_epoch(0, 0.875)
+    shown = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "", output.getvalue())
+    assert re.search(r"epoch 1/2 .* 500/2000 images loss 1\.2500  [\d,]+ images/s", shown)
+    assert "epoch 1/2  test accuracy 87.50%" in shown
+
+
+def test_download_bar_shows_name_and_amount() -> None:
+    output = io.StringIO()
+    console = rich.console.Console(file=output, force_terminal=True, width=120)
+    with terminal.download_bars(console) as start:
+        bar = start("train-images.gz")
+        bar.total = 9_912_422
+        bar.update(5_000_000)
+        time.sleep(0.2)
+        bar.close()
+    assert "fetching train-images.gz" in output.getvalue()
+    assert "5.0 MB of 9.9 MB" in output.getvalue()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")  # noqa: PTH110

@@ -42,6 +42,14 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     assert len(modes) == 1
 
 
+def test_permissions_of_a_replaced_file_are_kept(tmp_path: Path) -> None:
+    target = tmp_path / "private"
+    target.touch(mode=0o600)
+    with write_atomically(target) as file:
+        file.write(b"secret")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+
+
 def test_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("old")
     (tmp_path / "link").symlink_to(tmp_path / "target")

@@ -1,5 +1,6 @@
 """Parameters to torch and back, strict both ways."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -40,6 +41,18 @@ def test_round_trip(seed: int) -> None:
         np.testing.assert_array_equal(array, expected[name])
 
 
+def test_neither_side_sees_the_others_later_changes() -> None:
+    """torch changes its tensors in place; JAX counts on its arrays never to change."""
+    theirs = {name: torch.tensor(array) for name, array in tensors().items()}
+    params = interop.from_torch({name: tensor.numpy() for name, tensor in theirs.items()}, LIKE)
+    for tensor in theirs.values():
+        tensor.add_(1)
+    assert all((np.asarray(leaf) == 1).all() for leaf in jax.tree.leaves(params))
+    for array in interop.to_torch(params).values():
+        torch.from_numpy(array).add_(1)
+    assert all((np.asarray(leaf) == 1).all() for leaf in jax.tree.leaves(params))
+
+
 def test_convolution_has_torchs_layout() -> None:
     """A kernel in flax's layout, moved to torch's, convolves to the same numbers."""
     from flax import linen
@@ -78,8 +91,10 @@ def test_misshapen_convolution_is_named_in_torchs_layout() -> None:
     [
         ({"norm": {"mean": jnp.zeros(3)}}, "norm.mean: torch has no counterpart"),
         ({"conv": {"kernel": jnp.zeros((1, 2, 3))}}, "conv: a kernel of rank 3"),
+        (jnp.zeros(3), "parameter without a name: parameters must be leaves of nested dict"),
+        ([jnp.zeros(3)], r"parameter \[0\]: parameters must be leaves of nested dictionaries"),
     ],
 )
-def test_what_has_no_counterpart_is_refused(params: dict, message: str) -> None:
+def test_what_has_no_counterpart_is_refused(params: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         interop.to_torch(params)

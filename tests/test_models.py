@@ -32,8 +32,7 @@ def test_mlp_is_torchs_function_with_torchs_gradients(
     x64: None, sizes: list[int], samples: int, activation: str, flatten: bool, seed: int
 ) -> None:
     ours, theirs = ACTIVATIONS[activation]
-    names = [f"net.{2 * i + flatten}" for i in range(len(sizes) - 1)]
-    model = models.mlp(sizes, layer_names=names, activation=ours)
+    model = models.mlp(sizes, activation=ours, flatten=flatten)
     params = model.init(jax.random.key(seed))
     module = reference_torch.models.mlp(sizes, activation=theirs, flatten=flatten).double()
     tensors = {name: torch.tensor(array) for name, array in interop.to_torch(params).items()}
@@ -60,14 +59,14 @@ def test_mlp_is_torchs_function_with_torchs_gradients(
 
 
 def test_start_is_torchs_uniform_in_one_over_root_fan_in() -> None:
-    model = models.mlp((400, 300, 200), layer_names=("a", "b"))
+    model = models.mlp((400, 300, 200))
     ours = interop.to_torch(model.init(jax.random.key(0)))
     torch.manual_seed(0)
     theirs = reference_torch.models.mlp((400, 300, 200)).state_dict()
-    for layer, index, fan_in in (("a", 0, 400), ("b", 2, 300)):
+    for layer, fan_in in (("net.0", 400), ("net.2", 300)):
         for leaf in ("weight", "bias"):
             bound = fan_in**-0.5
-            for values in (ours[f"{layer}.{leaf}"], theirs[f"net.{index}.{leaf}"].numpy()):
+            for values in (ours[f"{layer}.{leaf}"], theirs[f"{layer}.{leaf}"].numpy()):
                 scaled = np.sort(np.ravel(values)) / bound
                 assert np.abs(scaled).max() <= 1
                 # Kolmogorov–Smirnov against the uniform distribution, at the level of 1e-6.
@@ -77,13 +76,24 @@ def test_start_is_torchs_uniform_in_one_over_root_fan_in() -> None:
 
 
 def test_starts_of_two_keys_and_of_two_layers_differ() -> None:
-    model = models.mlp((8, 8, 8), layer_names=("a", "b"))
+    model = models.mlp((8, 8, 8))
     params = model.init(jax.random.key(0))
     other = model.init(jax.random.key(1))
-    assert not np.array_equal(params["a"]["kernel"], params["b"]["kernel"])
-    assert not np.array_equal(params["a"]["kernel"], other["a"]["kernel"])
+    assert not np.array_equal(params["net.0"]["kernel"], params["net.2"]["kernel"])
+    assert not np.array_equal(params["net.0"]["kernel"], other["net.0"]["kernel"])
 
 
-def test_names_must_match_layers() -> None:
-    with pytest.raises(ValueError, match="2 layers need as many names; got 1"):
-        models.mlp((1, 2, 3), layer_names=("only",))
+@pytest.mark.parametrize("shape", [(5, 3, 4), (5, 12), (5, 3, 2, 2)])
+def test_flattening_is_torchs(shape: tuple[int, ...]) -> None:
+    model = models.mlp((12, 2), flatten=True)
+    params = model.init(jax.random.key(0))
+    module = reference_torch.models.mlp((12, 2), flatten=True)
+    module.load_state_dict({k: torch.tensor(v) for k, v in interop.to_torch(params).items()})
+    inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    expected = module(torch.tensor(inputs)).detach()
+    np.testing.assert_allclose(model.apply(params, jnp.asarray(inputs)), expected, atol=1e-6)
+
+
+def test_one_size_is_no_network() -> None:
+    with pytest.raises(ValueError, match="sizes of its input and its output"):
+        models.mlp((3,))

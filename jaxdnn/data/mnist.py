@@ -91,11 +91,10 @@ def load(
 
     cache_dir = cache_dir or default_cache()
     tried = []
-    if cache_dir.is_dir():
-        try:
-            return _decode(_read_folder(cache_dir)), f"cache {cache_dir}"
-        except DataError as error:
-            tried.append(f"cache: {error}")
+    try:
+        return _decode(_read_folder(cache_dir)), f"cache {cache_dir}"
+    except DataError as error:
+        tried.append(f"cache: {error}")
     for source in mnist_download.sources(list(FILES)):
         try:
             contents = source.fetch(progress)
@@ -112,20 +111,21 @@ def load(
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; {_REMEDY}.")
-    contents = {}
-    for name in FILES:
-        candidates = [folder / sub / (name + end) for sub in _FOLDERS for end in ("", ".gz")]
-        path = next((path for path in candidates if path.exists()), None)
-        if path is None:
-            raise DataError(f"{folder} has no {name} or {name}.gz; {_REMEDY}.")
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); {_REMEDY}.") from error
-        contents[name] = _verify(content, name, str(path))
-    return contents
+    try:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; {_REMEDY}.")
+        os.scandir(folder).close()  # Path.exists is False, too, in a folder that may not be read
+        contents = {}
+        for name in FILES:
+            candidates = [folder / sub / (name + end) for sub in _FOLDERS for end in ("", ".gz")]
+            path = next((path for path in candidates if path.exists()), None)
+            if path is None:
+                raise DataError(f"{folder} has no {name} or {name}.gz; {_REMEDY}.")
+            contents[name] = _verify(path.read_bytes(), name, str(path))
+        return contents
+    except OSError as error:
+        unreadable = error.filename or folder
+        raise DataError(f"{unreadable} cannot be read ({error.strerror}); {_REMEDY}.") from error
 
 
 def _verify(content: bytes, name: str, origin: str) -> bytes:

@@ -107,6 +107,9 @@ def compare(
         _check_same_tensors(ours, theirs, step=steps)
         divergence = None
         for key in sorted(ours, key=lambda key: _PHASES.index(_phase(key))):
+            if not ours[key].size:
+                errors[key] = 0.0
+                continue
             difference = _difference(ours[key], theirs[key])
             magnitudes[key] = max(magnitudes.get(key, 0.0), _magnitude(ours[key]))
             at = np.unravel_index(int(np.argmax(difference)), difference.shape)
@@ -148,7 +151,8 @@ def rounding_excess(
       port: steps in float32, by the side that is judged.
 
     Returns:
-      :math:`r` for each tensor; infinite where only the port is off by more than one ulp.
+      :math:`r` for each tensor; infinite where only the port is off by more than one ulp, or where
+      any side is not finite.
 
     Raises:
       ValueError: the sides differ in length, or hold other tensors or shapes.
@@ -174,13 +178,13 @@ def rounding_excess(
             port_squares[key] += square(judged[key] - truth)
             reference_squares[key] += square(trusted[key] - truth)
             ulp_squares[key] += square(np.spacing(np.abs(truth).astype(np.float32)))
-    return {
-        key: _ratio(
-            max(0.0, math.sqrt(squares) - math.sqrt(ulp_squares[key])),
-            math.sqrt(reference_squares[key]),
-        )
-        for key, squares in port_squares.items()
-    }
+    excess = {}
+    for key, squares in port_squares.items():
+        beyond = math.sqrt(squares) - math.sqrt(ulp_squares[key])
+        excess[key] = _ratio(max(0.0, beyond), math.sqrt(reference_squares[key]))
+        if not math.isfinite(beyond + reference_squares[key]):
+            excess[key] = math.inf
+    return excess
 
 
 def _phase(key: str) -> str:
@@ -216,7 +220,8 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 def _magnitude(values: np.ndarray) -> float:
     """The largest finite magnitude."""
-    largest = max(values.max(initial=0), -values.min(initial=0))
+    values = np.asarray(values, np.float64)
+    largest = max(values.max(initial=0.0), -values.min(initial=0.0))
     if np.isfinite(largest):
         return float(largest)
     return float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))

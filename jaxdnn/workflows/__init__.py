@@ -15,11 +15,13 @@ class Workflow(NamedTuple):
 
     Attributes:
       id: what the command line calls it.
+      title: what a picture of it is called.
       document: the tutorial it comes from.
       summary: one line of what it shows.
     """
 
     id: str
+    title: str
     document: str
     summary: str
 
@@ -29,6 +31,7 @@ WORKFLOWS = {
     for workflow in (
         Workflow(
             "mnist-dnn",
+            "MNIST DNN",
             "Deep networks on a GPU",
             "784-512-256-128-64-10 on MNIST: cross-entropy, SGD with momentum, batches of 64",
         ),
@@ -37,5 +40,16 @@ WORKFLOWS = {
 
 
 def load(workflow_id: str) -> ModuleType:
-    """The module of a workflow, by its id."""
+    """Import a workflow's module.
+
+    Args:
+      workflow_id: a key of `WORKFLOWS`.
+
+    Returns:
+      The module, with ``Config``, ``fit`` and ``run``.
+
+    Example:
+      >>> load("mnist-dnn").Config().batch_size
+      64
+    """
     return importlib.import_module(f"{__name__}.{workflow_id.replace('-', '_')}")

@@ -22,13 +22,7 @@ from jaxdnn.data.mnist import MEAN, MNIST, STD
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.training import Progress, TrainState
-from jaxdnn.workflows.config import (
-    Integer,
-    Real,
-    require_count,
-    require_nonnegative,
-    require_seed,
-)
+from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative, require_seed
 from jaxdnn.workflows.result import TrainingResult
 
 __all__ = [
@@ -46,13 +40,7 @@ __all__ = [
 ]
 
 
-# As a pytree its numbers are leaves: one compiled run serves every lr, momentum and seed, and vmaps
-# over them. The other two fields shape the program.
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["lr", "momentum", "seed"],
-    meta_fields=["epochs", "batch_size"],
-)
+@register(numbers=["lr", "momentum"])
 @dataclass(frozen=True)
 class Config:
     """The document's settings."""
@@ -69,15 +57,11 @@ class Config:
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
-    seed: Integer = 0
-    """Decides the start and every shuffle."""
-
     def __post_init__(self) -> None:
         require_count("epochs", self.epochs)
         require_nonnegative("lr", self.lr)
         require_nonnegative("momentum", self.momentum)
         require_count("batch_size", self.batch_size)
-        require_seed("seed", self.seed)
 
 
 class History(NamedTuple):
@@ -92,14 +76,19 @@ class History(NamedTuple):
     test_accuracy: Float[Array, " epochs"]
 
 
-MODEL = models.mlp(
-    (784, 512, 256, 128, 64, 10),
-    layer_names=("net.1", "net.3", "net.5", "net.7", "net.9"),
-)
+MODEL = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
 
 
 def normalise(images: UInt8[Array, "*shape"], dtype: jnp.dtype) -> Float[Array, "*shape"]:
-    """Bytes to mean 0 and standard deviation 1 over the training set."""
+    """Bytes to about mean 0 and standard deviation 1 over the training set.
+
+    Args:
+      images: unsigned bytes, of any shape.
+      dtype: a float type, that of the network.
+
+    Returns:
+      ``(images / 255 - 0.1307) / 0.3081``, of the same shape.
+    """
     return (images.astype(dtype) / 255 - MEAN) / STD
 
 
@@ -116,7 +105,16 @@ def loss(
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """SGD with momentum, in torch's form: v ← momentum·v + g, θ ← θ − lr·v."""
+    r"""SGD with momentum.
+
+    .. math:: v_{t+1} = \mu v_t + g_t, \quad \theta_{t+1} = \theta_t - \eta v_{t+1}, \quad v_0 = 0
+
+    Reference:
+      `torch.optim.SGD
+      <https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html>`_, whose form of
+      momentum `optax.sgd
+      <https://optax.readthedocs.io/en/latest/api/optimizers.html#optax.sgd>`_ shares.
+    """
     return optax.sgd(config.lr, config.momentum)
 
 
@@ -169,45 +167,57 @@ def train(
     return jax.lax.scan(epoch, state, jnp.arange(config.epochs))
 
 
-def fit(key: Key[Array, ""], config: Config, data: MNIST) -> tuple[TrainState, History]:
+def fit(
+    key: Key[Array, ""], config: Config, data: MNIST, *, progress: Progress | None = None
+) -> tuple[TrainState, History]:
     """A whole run as one pure function: start, every epoch, every evaluation.
 
     Args:
       key: decides everything that is random.
       config: how long, and how fast.
-      data: MNIST as bytes.
+      data: MNIST as bytes, as `jaxdnn.data.mnist.load` returns it.
+      progress: told how the run goes while it goes on.
 
     Returns:
       The state after the last epoch, and the history.
 
     Example:
-      >>> from jaxdnn.data import mnist
-      >>> data, _ = mnist.load()
-      >>> few = jax.tree.map(lambda array: array[:640], data)
-      >>> state, history = jax.jit(fit)(jax.random.key(0), Config(epochs=2), few)
-      >>> history.losses.shape, history.test_accuracy.shape
-      ((2, 10), (2,))
+      >>> images, labels = jnp.zeros((650, 28, 28), jnp.uint8), jnp.zeros(650, jnp.uint8)
+      >>> blank = MNIST(images, labels, images, labels)
+      >>> state, history = jax.jit(fit)(jax.random.key(0), Config(epochs=2), blank)
+      >>> history.losses.shape, history.test_accuracy.tolist()
+      ((2, 11), [1.0, 1.0])
     """
     shuffle_key, init_key = jax.random.split(key)
-    return train(init(init_key, config), shuffle_key, config, data)
+    return train(init(init_key, config), shuffle_key, config, data, progress=progress)
 
 
 def run(
-    config: Config, data: MNIST, *, data_source: str, progress: Progress | None = None
+    seed: int,
+    config: Config,
+    data: MNIST,
+    *,
+    data_source: str,
+    progress: Progress | None = None,
 ) -> TrainingResult:
-    """What ``jaxdnn run mnist-dnn`` does: `fit`, compiled, with progress and times.
+    """What ``jaxdnn run mnist-dnn`` does: `fit`, with the state donated and the times taken.
 
     Args:
-      config: how long, how fast, and the seed.
+      seed: of the key that decides everything that is random.
+      config: how long, and how fast.
       data: from `jaxdnn.data.mnist.load`.
       data_source: likewise; it goes into the result.
       progress: told how the run goes while it goes on.
 
     Returns:
       Parameters, losses, accuracies and times.
+
+    Raises:
+      ConfigError: the seed is negative or does not fit 31 bits.
     """
+    require_seed(seed)
     data = jax.device_put(data)
-    shuffle_key, init_key = jax.random.split(jax.random.key(config.seed))
+    shuffle_key, init_key = jax.random.split(jax.random.key(seed))
     state, starting = training.compile_and_run(init, init_key, config)
     (state, history), training_time = training.compile_and_run(
         partial(train, progress=progress), state, shuffle_key, config, data, donate_argnums=0
@@ -217,6 +227,7 @@ def run(
     correct = np.rint(np.asarray(history.test_accuracy, np.float64) * samples)
     return TrainingResult(
         workflow="mnist-dnn",
+        seed=seed,
         config=config,
         data_source=data_source,
         params=state.params,

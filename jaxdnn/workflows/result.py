@@ -14,10 +14,18 @@ __all__ = ["TrainingResult", "device_and_precision"]
 
 
 def device_and_precision() -> tuple[str, str]:
-    """The default device in words, and the float type that JAX computes in."""
+    """The default device in words, and the float type that JAX computes in.
+
+    Off the CPU, matrix products of float32 may be less precise than float32; unless
+    ``jax_default_matmul_precision`` says otherwise, JAX takes the device's fastest.
+    """
     device = jax.devices()[0]
     kind = "" if device.device_kind == device.platform else f" ({device.device_kind})"
-    return f"{device.platform}{kind}", str(jax.numpy.result_type(float))
+    precision = str(jax.numpy.result_type(float))
+    if device.platform != "cpu":
+        products = jax.config.values["jax_default_matmul_precision"] or "default"
+        precision += f" with {products} matrix products"
+    return f"{device.platform}{kind}", precision
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class TrainingResult:
 
     Attributes:
       workflow: its id.
+      seed: what decided everything that is random.
       config: the workflow's configuration.
       data_source: where the data came from, in words.
       params: the trained parameters.
@@ -36,6 +45,7 @@ class TrainingResult:
     """
 
     workflow: str
+    seed: int
     config: Any
     data_source: str
     params: Params
@@ -48,6 +58,12 @@ class TrainingResult:
     def test_accuracy(self) -> float:
         """After the last epoch."""
         return float(self.test_accuracy_by_epoch[-1])
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The first step, from 1, whose loss is not finite."""
+        steps = np.flatnonzero(~np.isfinite(self.losses))
+        return int(steps[0]) + 1 if len(steps) else None
 
     def to_dict(self) -> dict[str, Any]:
         """All but the parameters, as JSON holds it; a loss that is not finite becomes None."""
@@ -62,5 +78,5 @@ class TrainingResult:
             "device": device,
             "precision": precision,
             "data_source": self.data_source,
-            "config": dataclasses.asdict(self.config),
+            "config": {**dataclasses.asdict(self.config), "seed": self.seed},
         }

@@ -45,9 +45,6 @@ class Config:
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
-    seed: int = 0
-    """Decides the start and every shuffle."""
-
 
 class History(NamedTuple):
     """What a run reports.
@@ -87,6 +84,9 @@ def init(start: Mapping[str, np.ndarray] | None = None) -> models.MLP:
     Args:
       start: its parameters by name, for a run that begins where another one does; they decide the
         dtype too. Without them, torch's default start from its global generator.
+
+    Returns:
+      784-512-256-128-64-10, with relu between the affine maps.
     """
     model = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
     if start is not None:
@@ -129,18 +129,26 @@ def train(
     return History(torch.stack(losses), torch.tensor(test_accuracy))
 
 
-def fit(config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Module, History]:
-    """A whole run: start, every epoch, every evaluation; the seed decides everything.
+def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Module, History]:
+    """A whole run: start, every epoch, every evaluation.
+
+    Args:
+      seed: decides everything that is random.
+      config: how long, and how fast.
+      data: training images and labels, test images and labels, as bytes.
+
+    Returns:
+      The trained network, and the history.
 
     Example:
       >>> generator = np.random.default_rng(0)
       >>> images = generator.integers(0, 256, (640, 28, 28), dtype=np.uint8)
       >>> labels = generator.integers(0, 10, 640, dtype=np.uint8)
-      >>> model, history = fit(Config(epochs=2), (images, labels, images, labels))
+      >>> model, history = fit(0, Config(epochs=2), (images, labels, images, labels))
       >>> tuple(history.losses.shape), tuple(history.test_accuracy.shape)
       ((2, 10), (2,))
     """
-    torch.manual_seed(config.seed)
+    torch.manual_seed(seed)
     model = init()
     orders = (torch.randperm(len(data[1])) for _ in range(config.epochs))
     return model, train(model, orders, config, data)

@@ -134,6 +134,18 @@ def test_damage_is_one_clear_error(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("function", ["is_dir", "exists", "read_bytes"])
+def test_unreadable_folder_is_named_with_the_remedy(
+    mnist_folder: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, function, refuse)
+    with pytest.raises(DataError, match=r"cannot be read \(Permission denied\); point --data-dir"):
+        mnist.load(mnist_folder)
+
+
 def test_files_of_another_data_set_are_not_mnist(tmp_path: Path, mnist_folder: Path) -> None:
     """Fashion-MNIST has the same names and sizes."""
     lay_out(mnist_folder, tmp_path, subfolder="", packed=False)

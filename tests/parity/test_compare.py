@@ -124,3 +124,21 @@ def test_rounding_excess(reference_error: float, port_error: float, excess: floa
 
     result = parity.rounding_excess(steps(0), steps(reference_error), steps(port_error))
     assert result["grad/w"] == pytest.approx(excess, abs=0.01)
+
+
+@pytest.mark.parametrize("side", range(3))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rounding_excess_of_what_is_not_finite_is_infinite(side: int, value: float) -> None:
+    sides = [[{"loss": np.array(1.0)}] for _ in range(3)]
+    sides[side] = [{"loss": np.array(value)}]
+    with np.errstate(invalid="ignore"):
+        assert parity.rounding_excess(*sides)["loss"] == np.inf
+
+
+def test_booleans_and_empty_tensors_are_compared() -> None:
+    run = [{"activation/mask": np.array([True, False]), "param/none": np.zeros((0, 3))}]
+    other = [{"activation/mask": np.array([True, True]), "param/none": np.zeros((0, 3))}]
+    assert parity.compare(run, run).first_divergence is None
+    divergence = parity.compare(run, other).first_divergence
+    assert divergence is not None
+    assert divergence.index == (1,)

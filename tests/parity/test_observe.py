@@ -13,7 +13,7 @@ from jaxdnn import interop, models, parity
 from jaxdnn.training import TrainState
 
 SIZES = (4, 3, 2)
-MODEL = models.mlp(SIZES, layer_names=("net.0", "net.2"))
+MODEL = models.mlp(SIZES)
 
 OPTIMIZERS = {
     "sgd": (lambda: optax.sgd(0.1), lambda p: torch.optim.SGD(p, lr=0.1)),
