@@ -31,6 +31,9 @@ def save(path: Path, params: PyTree, *, metadata: dict[str, Any]) -> None:
 
     Raises:
       OSError: the folder is missing or not writable.
+
+    Example:
+      See `load`, which reads what this writes.
     """
     header = {"format": "pt", "jaxdnn": json.dumps(metadata)}
     with write_atomically(path) as file:

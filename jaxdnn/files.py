@@ -67,6 +67,12 @@ def check_writable(path: Path, *, option: str) -> None:
 
     Raises:
       ConfigError: ``path`` is a folder, or its folder is missing or not writable.
+
+    Example:
+      >>> check_writable(Path("no such folder") / "run.json", option="--json")
+      Traceback (most recent call last):
+      jaxdnn.errors.ConfigError: --json no such folder/run.json: the folder ... does not exist; \
+create it first.
     """
     folder = path.resolve().parent
     if path.is_dir():

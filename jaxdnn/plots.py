@@ -14,7 +14,18 @@ __all__ = ["check_format", "loss_curve"]
 
 
 def check_format(path: Path, *, option: str) -> None:
-    """Raise ConfigError, naming the option, unless matplotlib can write such a file."""
+    """Say now, rather than after the work is done, that matplotlib could not write such a file.
+
+    Args:
+      path: where a picture is to go; its ending decides the format.
+      option: the option that named it, for the message.
+
+    Raises:
+      ConfigError: the ending is not a known one.
+
+    Example:
+      >>> check_format(Path("loss.svg"), option="--plot")
+    """
     known = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
         endings = ", ".join(f".{ending}" for ending in sorted(known))
@@ -38,6 +49,14 @@ def loss_curve(
 
     Raises:
       OSError: the folder is missing or not writable.
+
+    Example:
+      >>> import tempfile
+      >>> picture = Path(tempfile.mkdtemp()) / "loss.png"
+      >>> losses, accuracies = 1 / np.arange(1.0, 201), np.array([0.5, 0.75])
+      >>> loss_curve(picture, losses, title="A run", test_accuracy_by_epoch=accuracies)
+      >>> picture.stat().st_size > 1000
+      True
     """
     steps = np.arange(1, len(losses) + 1)
     epoch_ends = np.linspace(0, len(losses), len(test_accuracy_by_epoch) + 1)[1:]

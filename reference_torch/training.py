@@ -81,6 +81,15 @@ def accuracy(
 ) -> float:
     """The share of samples whose largest output is the labelled class.
 
+    Args:
+      predict: outputs for a batch of inputs, shape ``(batch, classes)``.
+      inputs: the samples along the first axis.
+      labels: their classes, shape ``(samples,)``.
+      batch_size: samples at once, which bounds the memory and does not change the result.
+
+    Returns:
+      A number between 0 and 1.
+
     Example:
       >>> accuracy(lambda x: x, torch.eye(4), torch.tensor([0, 1, 2, 0]))
       0.75

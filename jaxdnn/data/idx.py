@@ -23,8 +23,19 @@ _GZIP_MAGIC = b"\x1f\x8b"
 def decompress(content: bytes, *, name: str) -> bytes:
     """The bytes themselves, or what they hold if they are gzipped.
 
+    Args:
+      content: a file.
+      name: what to call it in an error.
+
+    Returns:
+      The file, decompressed.
+
     Raises:
-      DataError: a gzip file is damaged or cut short; the message names ``name``.
+      DataError: a gzip file is damaged or cut short.
+
+    Example:
+      >>> decompress(gzip.compress(b"pixels"), name="a file")
+      b'pixels'
     """
     if not content.startswith(_GZIP_MAGIC):
         return content
@@ -78,6 +89,17 @@ def decode(content: bytes, *, name: str) -> UInt8[np.ndarray, "..."]:
 
 
 def encode(array: UInt8[np.ndarray, "..."]) -> bytes:
-    """The bytes of an IDX file; `decode` undoes it."""
+    """The bytes of an IDX file; `decode` undoes it.
+
+    Args:
+      array: unsigned bytes, of any shape with 1 to 255 axes.
+
+    Returns:
+      The file's content.
+
+    Example:
+      >>> encode(np.array([7], np.uint8)).hex(" ")
+      '00 00 08 01 00 00 00 01 07'
+    """
     header = bytes([0, 0, _UNSIGNED_BYTES, array.ndim])
     return header + np.asarray(array.shape, ">u4").tobytes() + array.tobytes()
