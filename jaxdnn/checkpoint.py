@@ -7,6 +7,7 @@ The file holds tensors and one line of JSON; no code runs when it is read. Both 
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from jaxdnn.files import write_atomically
 __all__ = ["load", "save"]
 
 
-def save(path: Path, params: PyTree, *, metadata: dict[str, Any]) -> None:
+def save(path: str | os.PathLike[str], params: PyTree, *, metadata: dict[str, Any]) -> None:
     """Write parameters under torch's names; the file appears whole or not at all.
 
     Args:
@@ -36,11 +37,11 @@ def save(path: Path, params: PyTree, *, metadata: dict[str, Any]) -> None:
       See `load`, which reads what this writes.
     """
     header = {"format": "pt", "jaxdnn": json.dumps(metadata)}
-    with write_atomically(path) as file:
+    with write_atomically(Path(path)) as file:
         file.write(safetensors.numpy.save(interop.to_torch(params), header))
 
 
-def load(path: Path, like: PyTree) -> tuple[PyTree, dict[str, Any]]:
+def load(path: str | os.PathLike[str], like: PyTree) -> tuple[PyTree, dict[str, Any]]:
     """Read what `save` wrote, or a safetensors file of a torch ``state_dict``.
 
     Args:

@@ -1,19 +1,21 @@
 """The command ``jaxdnn``."""
 
 import argparse
+import io
 import json
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import jaxdnn
 from jaxdnn import workflows
-from jaxdnn.errors import JaxdnnError
+from jaxdnn.errors import ConfigError, JaxdnnError
 
 if TYPE_CHECKING:
     from jaxdnn.workflows.result import TrainingResult
@@ -44,10 +46,14 @@ class Files:
         from jaxdnn import plots
         from jaxdnn.files import check_writable
 
-        for option in ("plot", "checkpoint", "json"):
-            path = getattr(self, option)
-            if path is not None:
-                check_writable(path, option=f"--{option}")
+        options: dict[Path, str] = {}
+        for option in ("--plot", "--checkpoint", "--json"):
+            path = getattr(self, option[2:])
+            if path is None:
+                continue
+            check_writable(path, option=option)
+            if (other := options.setdefault(path.resolve(), option)) != option:
+                raise ConfigError(f"{other} and {option} both name {path}; give each its own file.")
         if self.plot is not None:
             plots.check_format(self.plot, option="--plot")
 
@@ -69,6 +75,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     Args:
       argv: the arguments; by default those of the process.
     """
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed by the shell, >&-)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    interruption = _Interruption()
     parser = _parser()
     options = parser.parse_args(argv)
     try:
@@ -76,25 +87,71 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             case "list":
                 _list()
             case "run":
-                _run(options.workflow, options.flags)
+                _run(options.workflow, options.flags, interruption)
             case _:
                 parser.print_help()
-        # A full disk or a closed pipe must not look like success.
+        # A full disk must not look like success.
         sys.stdout.flush()
     except JaxdnnError as error:
-        print(f"jaxdnn: {error}", file=sys.stderr)  # noqa: T201
+        _complain(error)
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        print(f"jaxdnn: {error}", file=sys.stderr)  # noqa: T201
+        _complain(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("jaxdnn: interrupted; no result was written", file=sys.stderr)  # noqa: T201
+    except BaseException:
+        # An interrupted import can end in any exception.
+        if interruption.signal is None:
+            raise
+        _complain("interrupted")
         sys.stderr.flush()
-        os._exit(130)  # a compiled run cannot be stopped, only left
+        os._exit(128 + interruption.signal)  # a compiled run cannot be stopped, only left
     sys.exit(0)
+
+
+def _complain(message: object) -> None:
+    print(f"jaxdnn: {message}", file=sys.stderr)  # noqa: T201
+
+
+class _Interruption:
+    """Remembers a signal to stop, since the KeyboardInterrupt itself can be lost in a callback.
+
+    Attributes:
+      signal: the number of the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            # A job in the background ignores interruptions, and is to go on doing so.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._come)
+
+    def _come(self, number: int, frame: object) -> None:
+        self.signal = number
+        raise KeyboardInterrupt
+
+    def wait_for(self, function: Callable[[], T]) -> T:
+        """Call a function in a thread, so that a signal is heard while a compiled program runs."""
+        future: Future[T] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=call, daemon=True).start()
+        while self.signal is None:
+            done, _ = wait([future], timeout=0.2)
+            if done:
+                return future.result()
+        raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +190,7 @@ def _list() -> None:
     Console().print(table)
 
 
-def _run(workflow_id: str, flags: Sequence[str]) -> None:
+def _run(workflow_id: str, flags: Sequence[str], interruption: _Interruption) -> None:
     import tyro
 
     from jaxdnn.workflows.config import require_seed
@@ -151,7 +208,7 @@ def _run(workflow_id: str, flags: Sequence[str]) -> None:
     )
     require_seed(arguments.seed)
     arguments.files.check()
-    _run_training(workflows.WORKFLOWS[workflow_id], arguments)
+    _run_training(workflows.WORKFLOWS[workflow_id], arguments, interruption)
 
 
 def _number_parsers() -> Any:
@@ -179,7 +236,9 @@ def _number_parsers() -> Any:
     return registry
 
 
-def _run_training(workflow: workflows.Workflow, arguments: Arguments) -> None:
+def _run_training(
+    workflow: workflows.Workflow, arguments: Arguments, interruption: _Interruption
+) -> None:
     from jaxdnn import terminal
     from jaxdnn.data import mnist
     from jaxdnn.workflows.result import device_and_precision
@@ -197,11 +256,11 @@ def _run_training(workflow: workflows.Workflow, arguments: Arguments) -> None:
         samples=len(data.train_labels),
         batch_size=config.batch_size,
     ) as progress:
-        result = _interruptible(
+        result = interruption.wait_for(
             lambda: module.run(arguments.seed, config, data, data_source=source, progress=progress)
         )
 
-    written = list(_write_files(workflow, result, arguments.files))
+    written, failures = _write_files(workflow, result, arguments.files)
     console.print(f"test accuracy {result.test_accuracy:.2%}", style="bold")
     if result.diverged_at is not None:
         console.print(f"the loss is not finite from step {result.diverged_at} on; lower --lr")
@@ -212,42 +271,45 @@ def _run_training(workflow: workflows.Workflow, arguments: Arguments) -> None:
     )
     for description, path in written:
         console.print(f"{description} in {path}", markup=False)
+    if failures:
+        raise OSError("; ".join(failures))
 
 
 def _write_files(
     workflow: workflows.Workflow, result: "TrainingResult", files: Files
-) -> Iterator[tuple[str, Path]]:
+) -> tuple[list[tuple[str, Path]], list[str]]:
+    """Write every file that was asked for, what cannot be made again first, whatever fails."""
     from jaxdnn import checkpoint, plots
     from jaxdnn.files import write_atomically
 
-    if files.plot:
+    measurements = result.to_dict()
+
+    def write_checkpoint(path: Path) -> None:
+        metadata = {"workflow": workflow.id, "config": measurements["config"]}
+        checkpoint.save(path, result.params, metadata=metadata)
+
+    def write_json(path: Path) -> None:
+        with write_atomically(path) as file:
+            file.write(json.dumps(measurements, allow_nan=False).encode() + b"\n")
+
+    def write_plot(path: Path) -> None:
         plots.loss_curve(
-            files.plot,
+            path,
             result.losses,
             title=workflow.title,
             test_accuracy_by_epoch=result.test_accuracy_by_epoch,
         )
-        yield "loss curve", files.plot
-    measurements = result.to_dict()
-    if files.checkpoint:
-        metadata = {"workflow": workflow.id, "config": measurements["config"]}
-        checkpoint.save(files.checkpoint, result.params, metadata=metadata)
-        yield "checkpoint", files.checkpoint
-    if files.json:
-        with write_atomically(files.json) as file:
-            file.write(json.dumps(measurements, allow_nan=False).encode() + b"\n")
-        yield "measurements", files.json
 
-
-def _interruptible(function: Callable[[], T]) -> T:
-    """Call a function in a thread, so that Ctrl-C is heard while a compiled program runs."""
-    future: Future[T] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=call, daemon=True).start()
-    return future.result()
+    written, failures = [], []
+    for description, path, write in (
+        ("checkpoint", files.checkpoint, write_checkpoint),
+        ("measurements", files.json, write_json),
+        ("loss curve", files.plot, write_plot),
+    ):
+        if path is not None:
+            try:
+                write(path)
+                written.append((description, path))
+            except OSError as error:
+                failures.append(f"the {description} could not be written to {path}: {error}")
+    return written, failures

@@ -19,8 +19,8 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
     The bytes go to a new file in the same folder, reach the disk (fsync) and are renamed over
     ``path``. A process killed at any moment leaves the old file or the new one, never a part; two
-    processes that write at once both succeed and the later one stays. A link is followed, and what
-    is not a regular file (``/dev/stdout``, a pipe) is written to directly.
+    processes that write at once both succeed and the later one stays. A link is followed, and a
+    stream (``/dev/stdout``, a pipe) is written to directly.
 
     Args:
       path: where the file is to be; its folder must exist.
@@ -39,12 +39,12 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
       >>> target.read_text()
       '1 2 3'
     """
-    if path.exists() and not path.is_file():
-        with path.open("wb") as file:
+    if _is_stream(path):
+        with path.open("ab") as file:
             yield file
         return
     path = path.resolve()
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    aside = _aside(path)
     try:
         with aside.open("xb") as file:
             yield file
@@ -74,10 +74,31 @@ def check_writable(path: Path, *, option: str) -> None:
       jaxdnn.errors.ConfigError: --json no such folder/run.json: the folder ... does not exist; \
 create it first.
     """
-    folder = path.resolve().parent
-    if path.is_dir():
-        raise ConfigError(f"{option} {path} is a folder; name a file in it.")
-    if not folder.is_dir():
-        raise ConfigError(f"{option} {path}: the folder {folder} does not exist; create it first.")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise ConfigError(f"{option} {path} cannot be written; choose another place.")
+    try:
+        if _is_stream(path):
+            return
+        folder = path.resolve().parent
+        if path.is_dir():
+            raise ConfigError(f"{option} {path} is a folder; name a file in it.")
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{option} {path}: the folder {folder} does not exist; create it first."
+            )
+        probe = _aside(path.resolve())
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except (OSError, RuntimeError) as error:  # the latter for a loop of links
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(
+            f"{option} {path} cannot be written ({reason}); choose another place."
+        ) from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or an open descriptor, which a rename would not reach."""
+    system = str(path.absolute()).startswith(("/dev/", "/proc/"))
+    return path.exists() and not path.is_dir() and (system or not path.is_file())
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

@@ -63,7 +63,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
       A tree like ``like`` with the values of ``tensors``, copied and cast to its dtypes.
 
     Raises:
-      CheckpointError: a tensor is missing, left over or of another shape; all are named.
+      CheckpointError: a tensor is missing, left over, of another shape or not of floats; all are
+        named.
 
     Example:
       >>> like = {"net.1": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}}
@@ -83,10 +84,17 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
         if name not in tensors:
             faults.append(f"{name} is missing")
             continue
-        value = np.transpose(tensors[name], axes) if np.ndim(tensors[name]) == leaf.ndim else None
+        value = (
+            np.transpose(np.asarray(tensors[name]), axes)
+            if np.ndim(tensors[name]) == leaf.ndim
+            else None
+        )
         if value is None or value.shape != leaf.shape:
             shape = tuple(leaf.shape[axes.index(i)] for i in range(leaf.ndim))
             faults.append(f"{name} is {np.shape(tensors[name])}, not {shape}")
+            continue
+        if value.dtype.kind != "f":
+            faults.append(f"{name} is {value.dtype}, not of floats")
             continue
         values.append(jnp.array(value, leaf.dtype, copy=True))
     known = {name for name, _, _ in wanted}

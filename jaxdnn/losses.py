@@ -30,6 +30,9 @@ def cross_entropy(
     Returns:
       A scalar, or shape ``(batch,)`` for ``"none"``; the dtype of ``logits``.
 
+    Raises:
+      ValueError: the shapes do not fit, the labels are not integers, or the reduction is unknown.
+
     Example:
       >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))
       Array(1.3862944, dtype=float32)
@@ -38,10 +41,15 @@ def cross_entropy(
       `torch.nn.CrossEntropyLoss
       <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>`_
     """
+    if labels.shape != logits.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"labels must be one integer for each row of logits {logits.shape}; "
+            f"got {labels.dtype} of shape {labels.shape}."
+        )
+    # Without this, an index of -1 would mean the last class.
+    inside = (labels >= 0) & (labels < logits.shape[-1])
     indices = labels.astype(jnp.int32)
     scores = jnp.take_along_axis(jax.nn.log_softmax(logits), indices[:, None], axis=-1)[:, 0]
-    # Without this, an index of -1 would mean the last class.
-    inside = (indices >= 0) & (indices < logits.shape[-1])
     losses = jnp.where(inside, -scores, jnp.nan)
     match reduction:
         case "mean":
@@ -50,3 +58,5 @@ def cross_entropy(
             return losses.sum()
         case "none":
             return losses
+        case _:
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none'; got {reduction!r}.")

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from jaxdnn.errors import ConfigError
 from jaxdnn.files import write_atomically
 
 __all__ = ["check_format", "loss_curve"]
+
+_ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
 def check_format(path: Path, *, option: str) -> None:
@@ -26,10 +28,8 @@ def check_format(path: Path, *, option: str) -> None:
     Example:
       >>> check_format(Path("loss.svg"), option="--plot")
     """
-    known = FigureCanvasAgg.get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        endings = ", ".join(f".{ending}" for ending in sorted(known))
-        raise ConfigError(f"{option} {path}: name a file that ends in one of {endings}.")
+    if path.suffix.lower() not in _ENDINGS:
+        raise ConfigError(f"{option} {path}: name a file that ends in {', '.join(_ENDINGS)}.")
 
 
 def loss_curve(
@@ -84,5 +84,9 @@ def loss_curve(
     accuracy_axes.set(ylabel="test accuracy (%)")
     handles = axes.get_lines() + accuracy_axes.get_lines()
     axes.legend(handles=handles, loc="center right", framealpha=0.9)
-    with write_atomically(path) as file:
-        figure.savefig(file, format=path.suffix[1:].lower(), dpi=150)
+    ending = path.suffix[1:].lower()
+    # The same run draws the same bytes.
+    dated = {"pdf": "CreationDate", "svg": "Date"}
+    metadata = {dated[ending]: None} if ending in dated else None
+    with write_atomically(path) as file, rc_context({"svg.hashsalt": title}):
+        figure.savefig(file, format=ending, dpi=150, metadata=metadata)

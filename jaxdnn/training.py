@@ -135,6 +135,9 @@ def train_epoch(
     Returns:
       The state after the epoch, and the loss of every step.
 
+    Raises:
+      ValueError: the arrays of ``data`` differ in their first axis.
+
     Example:
       >>> def loss(w, x):
       ...     return ((w - x) ** 2).mean()
@@ -148,6 +151,8 @@ def train_epoch(
       (3,)
     """
     data = tuple(jnp.asarray(array) for array in data)
+    if any(len(array) != len(data[0]) for array in data):
+        raise ValueError(f"data must have one first axis; got {[array.shape for array in data]}.")
     full = len(order) // batch_size
     batches = order[: full * batch_size].reshape(full, batch_size)
     tail = order[full * batch_size :]
@@ -191,10 +196,15 @@ def accuracy(
     Returns:
       A scalar between 0 and 1.
 
+    Raises:
+      ValueError: there are not as many labels as inputs.
+
     Example:
       >>> float(accuracy(lambda x: x, jnp.eye(4), jnp.array([0, 1, 2, 0])))
       0.75
     """
+    if len(labels) != len(inputs):
+        raise ValueError(f"{len(inputs)} inputs need as many labels; got {len(labels)}.")
     outputs = jax.lax.map(lambda x: predict(x[None])[0], inputs, batch_size=batch_size)
     return (outputs.argmax(-1) == jnp.asarray(labels)).mean()
 

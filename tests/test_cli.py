@@ -63,9 +63,15 @@ def test_help(arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixtu
         (("run", "mnist-dnn", "--lr", "-1"), "lr must be finite and at least 0"),
         (("run", "mnist-dnn", "--momentum", "inf"), "momentum must be finite"),
         (("run", "mnist-dnn", "--seed", "-1"), "seed must be a whole number from 0"),
-        (("run", "mnist-dnn", "--plot", "loss.txt"), "name a file that ends in one of"),
+        (("run", "mnist-dnn", "--plot", "loss.txt"), "name a file that ends in .png"),
         (("run", "mnist-dnn", "--plot", "/nowhere/a.png"), "/nowhere does not exist"),
         (("run", "mnist-dnn", "--json", "/"), "--json / is a folder"),
+        (
+            ("run", "mnist-dnn", "--json", "a.png", "--plot", "./a.png"),
+            "--plot and --json both name",
+        ),
+        (("run", "mnist-dnn", "--epochs", "3000000000"), "less than 2**31"),
+        (("run", "mnist-dnn", "--lr", "1e39"), "lr must be finite"),
         (("run", "mnist-dnn", "--data-dir", "/nowhere"), "/nowhere is not a folder"),
     ],
 )
@@ -163,11 +169,16 @@ def test_damaged_data_is_one_sentence(
     assert captured.err.count("\n") == 1
 
 
-def test_interruption_leaves_nothing_and_is_prompt(mnist_data: MNIST, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("when", ["starting", "training"])
+def test_interruption_leaves_nothing_and_is_prompt(
+    mnist_data: MNIST, tmp_path: Path, name: str, when: str
+) -> None:
     # A job in the background of a shell inherits that interruptions are ignored.
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from jaxdnn import cli; cli.main(['run', 'mnist-dnn', '--epochs', '1000'])"
+        "from jaxdnn import cli; print('started', flush=True)\n"
+        "cli.main(['run', 'mnist-dnn', '--epochs', '1000'])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program],
@@ -178,16 +189,19 @@ def test_interruption_leaves_nothing_and_is_prompt(mnist_data: MNIST, tmp_path: 
     ) as process:
         try:
             assert process.stdout is not None
-            while "epoch 1/1000" not in process.stdout.readline():
+            awaited = {"starting": "started", "training": "epoch 1/1000"}[when]
+            while awaited not in process.stdout.readline():
                 assert process.poll() is None
-            process.send_signal(signal.SIGINT)
+            if when == "starting":
+                time.sleep(0.5)  # in the middle of its imports
+            process.send_signal(getattr(signal, name))
             start = time.monotonic()
-            _, errors = process.communicate(timeout=30)
-            assert time.monotonic() - start < 10
+            _, errors = process.communicate(timeout=60)
+            assert time.monotonic() - start < 20
         finally:
             process.kill()
-    assert process.returncode == 130
-    assert errors == "jaxdnn: interrupted; no result was written\n"
+    assert process.returncode == 128 + getattr(signal, name)
+    assert errors.splitlines()[-1] == "jaxdnn: interrupted"
     assert list(tmp_path.iterdir()) == []
 
 

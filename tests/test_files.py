@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,21 @@ def test_unwritable_places_are_named(tmp_path: Path) -> None:
         check_writable(tmp_path, option="--json")
     with pytest.raises(ConfigError, match="nowhere does not exist; create it first"):
         check_writable(tmp_path / "nowhere" / "new", option="--json")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for path in (tmp_path / "loop", tmp_path / ("long" * 100)):
+        with pytest.raises(ConfigError, match=r"--json .* cannot be written"):
+            check_writable(path, option="--json")
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
+def test_standard_output_behind_a_file_keeps_what_it_holds(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path\nfrom jaxdnn.files import write_atomically\n"
+        "print('before', flush=True)\n"
+        "with write_atomically(Path('/dev/stdout')) as file: file.write(b'through ')\n"
+    )
+    log = tmp_path / "log"
+    with log.open("w") as stdout:
+        subprocess.run([sys.executable, "-c", program], stdout=stdout, check=True)
+    assert log.read_text() == "before\nthrough "

@@ -80,6 +80,12 @@ def test_every_fault_is_named() -> None:
     )
 
 
+def test_integers_are_no_parameters() -> None:
+    wrong = {**tensors(), "dense.bias": np.arange(7)}
+    with pytest.raises(CheckpointError, match=r"dense\.bias is int64, not of floats"):
+        interop.from_torch(wrong, LIKE)
+
+
 def test_misshapen_convolution_is_named_in_torchs_layout() -> None:
     wrong = {**tensors(), "conv.weight": np.ones((5, 4, 3, 2))}
     with pytest.raises(CheckpointError, match=r"\(5, 4, 3, 2\), not \(2, 3, 5, 4\)"):

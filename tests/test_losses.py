@@ -1,5 +1,8 @@
 """Losses against torch's, values and gradients."""
 
+import inspect
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,6 +54,24 @@ def test_cross_entropy_is_torchs(
     assert torch_logits.grad is not None
     np.testing.assert_allclose(values, expected.detach(), rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(grads, torch_logits.grad, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reduction", "says"),
+    [
+        (jnp.array([0]), "mean", r"one integer for each row of logits \(2, 3\); got int32 of"),
+        (jnp.array([0.0, 1.0]), "mean", "got float32"),
+        (jnp.array([0, 1]), "average", "reduction must be 'mean', 'sum' or 'none'"),
+    ],
+)
+def test_wrong_use_is_an_error_not_a_number(labels: jax.Array, reduction: Any, says: str) -> None:
+    unchecked = inspect.unwrap(losses.cross_entropy)  # without the tests' own check of types
+    with pytest.raises(ValueError, match=says):
+        unchecked(jnp.zeros((2, 3)), labels, reduction=reduction)
+
+
+def test_label_that_wraps_in_32_bits_is_nan(x64: None) -> None:
+    assert np.isnan(losses.cross_entropy(jnp.zeros((1, 3)), jnp.array([2**32])))
 
 
 @pytest.mark.parametrize("label", [-1, -100, 3])

@@ -33,10 +33,10 @@ def test_mlp_is_torchs_function_with_torchs_gradients(
 ) -> None:
     ours, theirs = ACTIVATIONS[activation]
     model = models.mlp(sizes, activation=ours, flatten=flatten)
-    params = model.init(jax.random.key(seed))
+    torch.manual_seed(seed)
     module = reference_torch.models.mlp(sizes, activation=theirs, flatten=flatten).double()
-    tensors = {name: torch.tensor(array) for name, array in interop.to_torch(params).items()}
-    module.load_state_dict(tensors, strict=True)
+    tensors = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    params = interop.from_torch(tensors, like=jax.eval_shape(model.init, jax.random.key(0)))
     generator = np.random.default_rng(seed)
     inputs = generator.normal(size=(samples, sizes[0]))
     weights = generator.normal(size=(samples, sizes[-1]))

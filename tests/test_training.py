@@ -1,5 +1,7 @@
 """The training loop: the scan is the plain loop, whatever the sizes."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def start(optimizer: optax.GradientTransformation) -> TrainState:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(samples=st.integers(1, 20), batch_size=st.integers(1, 25), seed=st.integers(0, 1000))
 def test_epoch_is_the_plain_loop_over_its_batches(
@@ -70,6 +72,15 @@ def test_progress_is_told_in_order_and_seldom() -> None:
     assert [step for _, step, _ in seen] == list(range(0, 401, 10))
     assert {epoch for epoch, _, _ in seen} == {7}
     assert [value for _, _, value in seen] == [float(losses[step]) for _, step, _ in seen]
+
+
+def test_data_of_different_lengths_is_refused() -> None:
+    optimizer = optax.sgd(0.1)
+    data = jnp.zeros(3), jnp.zeros(2)
+    with pytest.raises(ValueError, match="one first axis"):
+        training.train_epoch(loss, optimizer, start(optimizer), data, jnp.arange(2), batch_size=1)
+    with pytest.raises(ValueError, match="4 inputs need as many labels; got 1"):
+        inspect.unwrap(training.accuracy)(lambda x: x, jnp.eye(4), jnp.array([0]))
 
 
 def test_compile_and_run_donates_what_it_is_told_to() -> None:

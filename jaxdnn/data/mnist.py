@@ -57,9 +57,9 @@ def default_cache() -> Path:
 
 
 def load(
-    data_dir: Path | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     *,
-    cache_dir: Path | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[str], mnist_download.ProgressBar] | None = None,
 ) -> tuple[MNIST, str]:
     """Load MNIST from the first source that has it, verified by SHA-256.
@@ -85,11 +85,11 @@ def load(
       ((60000, 28, 28), [5, 0, 4, 1, 9])
     """
     if data_dir is None and os.environ.get("JAXDNN_DATA_DIR"):
-        data_dir = Path(os.environ["JAXDNN_DATA_DIR"])
+        data_dir = os.environ["JAXDNN_DATA_DIR"]
     if data_dir is not None:
-        return _decode(_read_folder(data_dir)), str(data_dir)
+        return _decode(_read_folder(Path(data_dir))), str(data_dir)
 
-    cache_dir = cache_dir or default_cache()
+    cache_dir = Path(cache_dir or default_cache())
     tried = []
     try:
         return _decode(_read_folder(cache_dir)), f"cache {cache_dir}"
@@ -121,6 +121,8 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
             path = next((path for path in candidates if path.exists()), None)
             if path is None:
                 raise DataError(f"{folder} has no {name} or {name}.gz; {_REMEDY}.")
+            if not path.is_file():
+                raise DataError(f"{path} is not a file; {_REMEDY}.")
             contents[name] = _verify(path.read_bytes(), name, str(path))
         return contents
     except OSError as error:

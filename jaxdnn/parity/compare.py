@@ -1,5 +1,6 @@
 """Two streams of observations: how far apart they are, and where they part first."""
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -91,8 +92,9 @@ def compare(
       A `Comparison`, up to and including the first step that diverges.
 
     Raises:
-      ValueError: a step has other tensors or shapes on one side than on the other, the runs differ
-        in length, or there is nothing to compare.
+      ValueError: a step has other tensors or shapes on one side than on the other, a tensor of an
+        unknown phase or not of real numbers; the runs differ in length; there is nothing to
+        compare; or the tolerance is not a finite number of at least 0.
 
     Example:
       >>> torch_run = [{"loss": np.array(1.0), "param/w": np.array([1.0, 2.0])}]
@@ -103,7 +105,12 @@ def compare(
     errors: dict[str, float] = {}
     magnitudes: dict[str, float] = {}
     steps = 0
-    for ours, theirs in zip(expected, actual, strict=True):
+    if not 0 <= tolerance < math.inf:
+        raise ValueError(f"The tolerance must be finite and at least 0; got {tolerance}.")
+    for ours, theirs in itertools.zip_longest(expected, actual):
+        if ours is None or theirs is None:
+            side = "expected" if ours is None else "actual"
+            raise ValueError(f"The {side} run ends after {steps} steps, the other goes on.")
         _check_same_tensors(ours, theirs, step=steps)
         divergence = None
         for key in sorted(ours, key=lambda key: _PHASES.index(_phase(key))):
@@ -155,7 +162,7 @@ def rounding_excess(
       any side is not finite.
 
     Raises:
-      ValueError: the sides differ in length, or hold other tensors or shapes.
+      ValueError: the sides differ in length, hold other tensors or shapes, or have no steps.
 
     Example:
       >>> exact = [{"loss": np.array(1.0)}]
@@ -178,6 +185,8 @@ def rounding_excess(
             port_squares[key] += square(judged[key] - truth)
             reference_squares[key] += square(trusted[key] - truth)
             ulp_squares[key] += square(np.spacing(np.abs(truth).astype(np.float32)))
+    if not port_squares:
+        raise ValueError("There are no steps to compare.")
     excess = {}
     for key, squares in port_squares.items():
         beyond = math.sqrt(squares) - math.sqrt(ulp_squares[key])
@@ -201,6 +210,11 @@ def _check_same_tensors(
             f"only actual: {extra or 'none'}."
         )
     for key in ours:
+        if _phase(key) not in _PHASES:
+            raise ValueError(f"step {step}: {key} must begin with one of {', '.join(_PHASES)}.")
+        for array in (ours[key], theirs[key]):
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"step {step}: {key} is {array.dtype}, not of real numbers.")
         if ours[key].shape != theirs[key].shape:
             raise ValueError(
                 f"step {step}: {key} has shape {ours[key].shape} on the expected side, "
@@ -209,6 +223,8 @@ def _check_same_tensors(
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    if ours.dtype.kind != "f" and np.array_equal(ours, theirs):
+        return np.zeros(ours.shape)
     ours, theirs = (np.asarray(side, np.float64) for side in (ours, theirs))
     with np.errstate(invalid="ignore"):
         difference = np.asarray(np.abs(ours - theirs))

@@ -52,7 +52,7 @@ def observe(
     """
     for batch in batches:
         state, info = _compiled_step(loss, optimizer, state, batch)
-        seen = {f"batch/{i}": np.asarray(array) for i, array in enumerate(batch)}
+        seen = {f"batch/{i}": np.array(array) for i, array in enumerate(batch)}
         seen["loss"] = np.asarray(info.loss)
         grads = interop.to_torch(info.grads)
         seen |= {f"grad/{name}": array for name, array in grads.items()}

@@ -5,13 +5,13 @@ array under vmap is not checked. Its other fields shape the program.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 from numbers import Real as RealNumber
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdnn.errors import ConfigError
@@ -70,18 +70,28 @@ def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
 
 
 def require_count(name: str, value: Any) -> None:
-    """Raise ConfigError unless a plain number is an integer of at least 1."""
-    if isinstance(value, bool | float) or (isinstance(value, Integral) and value < 1):
-        raise ConfigError(f"{name} must be a whole number of at least 1; got {value}.")
+    """Raise ConfigError unless a value is a whole number from 1 to what 31 bits hold."""
+    if not _is_whole(value) or not 1 <= value < 2**31:
+        raise ConfigError(
+            f"{name} must be a whole number of at least 1, and less than 2**31; got {value!r}."
+        )
 
 
 def require_nonnegative(name: str, value: Any) -> None:
-    """Raise ConfigError if a plain number is negative, infinite or NaN."""
-    if isinstance(value, RealNumber) and not 0 <= float(value) < math.inf:
-        raise ConfigError(f"{name} must be finite and at least 0; got {value}.")
+    """Raise ConfigError unless a value is a number that float32 holds, or an array."""
+    if isinstance(value, jax.Array | np.ndarray):
+        return
+    if not isinstance(value, RealNumber) or not 0 <= float(value) <= float(
+        np.finfo(np.float32).max
+    ):
+        raise ConfigError(f"{name} must be finite and at least 0; got {value!r}.")
 
 
 def require_seed(value: Any) -> None:
     """Raise ConfigError unless a seed fits JAX's default integer, which wraps silently."""
-    if isinstance(value, bool | float) or not 0 <= value < 2**31:
-        raise ConfigError(f"seed must be a whole number from 0 to {2**31 - 1}; got {value}.")
+    if not _is_whole(value) or not 0 <= value < 2**31:
+        raise ConfigError(f"seed must be a whole number from 0 to {2**31 - 1}; got {value!r}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxdnn.errors import ConfigError
 from jaxdnn.models import Params
 
 __all__ = ["TrainingResult", "device_and_precision"]
@@ -18,8 +19,15 @@ def device_and_precision() -> tuple[str, str]:
 
     Off the CPU, matrix products of float32 may be less precise than float32; unless
     ``jax_default_matmul_precision`` says otherwise, JAX takes the device's fastest.
+
+    Raises:
+      ConfigError: JAX finds no device.
     """
-    device = jax.devices()[0]
+    try:
+        device = jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0] or "the plugin is not installed"
+        raise ConfigError(f"JAX finds no device ({reason}); check JAX_PLATFORMS.") from error
     kind = "" if device.device_kind == device.platform else f" ({device.device_kind})"
     precision = str(jax.numpy.result_type(float))
     if device.platform != "cpu":
@@ -61,9 +69,12 @@ class TrainingResult:
 
     @property
     def diverged_at(self) -> int | None:
-        """The first step, from 1, whose loss is not finite."""
+        """The first step, from 1, with a loss, or at last parameters, that are not finite."""
         steps = np.flatnonzero(~np.isfinite(self.losses))
-        return int(steps[0]) + 1 if len(steps) else None
+        if len(steps):
+            return int(steps[0]) + 1
+        leaves = (np.asarray(leaf) for leaf in jax.tree.leaves(self.params))
+        return None if all(np.isfinite(leaf).all() for leaf in leaves) else len(self.losses)
 
     def to_dict(self) -> dict[str, Any]:
         """All but the parameters, as JSON holds it; a loss that is not finite becomes None."""

@@ -117,7 +117,7 @@ def cut_a_gzip(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "is not an IDX file of bytes"),
         (cut_a_gzip, "is a damaged gzip file"),
         (Path.unlink, "has no t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz"),
-        (become_a_folder, "cannot be read"),
+        (become_a_folder, "is not a file"),
     ],
 )
 def test_damage_is_one_clear_error(

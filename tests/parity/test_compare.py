@@ -98,8 +98,12 @@ def test_nan_and_infinity_equal_only_themselves() -> None:
 def test_nothing_is_left_uncompared() -> None:
     with pytest.raises(ValueError, match="no steps"):
         parity.compare([], [], tolerance=0.0)
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="The actual run ends after 3 steps"):
         parity.compare(run(4), run(3), tolerance=0.0)
+    with pytest.raises(ValueError, match="The expected run ends after 3 steps"):
+        parity.compare(run(3), run(4), tolerance=0.0)
+    with pytest.raises(ValueError, match="no steps"):
+        parity.rounding_excess([], [], [])
     extra, missing, reshaped = run(), run(), run()
     extra[2]["grad/b"] = np.zeros(1)
     del missing[2]["loss"]
@@ -142,3 +146,22 @@ def test_booleans_and_empty_tensors_are_compared() -> None:
     divergence = parity.compare(run, other).first_divergence
     assert divergence is not None
     assert divergence.index == (1,)
+
+
+@pytest.mark.parametrize("tolerance", [np.nan, np.inf, -1.0])
+def test_tolerance_that_lets_everything_pass_is_refused(tolerance: float) -> None:
+    with pytest.raises(ValueError, match="tolerance must be finite"):
+        parity.compare(run(), run(), tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ({"weights/w": np.zeros(2)}, "weights/w must begin with one of batch"),
+        ({"loss": np.array(1 + 2j)}, "loss is complex128, not of real numbers"),
+        ({"loss": np.array("1")}, "not of real numbers"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(step: Observation, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parity.compare([step], [step])

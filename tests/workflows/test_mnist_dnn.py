@@ -283,7 +283,7 @@ def test_same_seed_same_bits_in_another_process(mnist_data: MNIST) -> None:
         "import hashlib, jax\n"
         "from jaxdnn.data import mnist\n"
         "from jaxdnn.workflows import mnist_dnn as w\n"
-        "few = mnist.MNIST(*(array[:9632] for array in mnist.load()[0]))\n"
+        "few = mnist.MNIST(*(array[:1632] for array in mnist.load()[0]))\n"
         "result = w.run(0, w.Config(epochs=1), few, data_source='')\n"
         "leaves = jax.device_get(jax.tree.leaves(result.params))\n"
         "bits = b''.join(leaf.tobytes() for leaf in leaves)\n"
