@@ -84,19 +84,14 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
         if name not in tensors:
             faults.append(f"{name} is missing")
             continue
-        value = (
-            np.transpose(np.asarray(tensors[name]), axes)
-            if np.ndim(tensors[name]) == leaf.ndim
-            else None
-        )
-        if value is None or value.shape != leaf.shape:
-            shape = tuple(leaf.shape[axes.index(i)] for i in range(leaf.ndim))
-            faults.append(f"{name} is {np.shape(tensors[name])}, not {shape}")
-            continue
-        if value.dtype.kind != "f":
-            faults.append(f"{name} is {value.dtype}, not of floats")
-            continue
-        values.append(jnp.array(value, leaf.dtype, copy=True))
+        tensor = np.asarray(tensors[name])
+        shape = tuple(leaf.shape[axes.index(i)] for i in range(leaf.ndim))
+        if tensor.shape != shape:
+            faults.append(f"{name} is {tensor.shape}, not {shape}")
+        elif tensor.dtype.kind != "f":
+            faults.append(f"{name} is {tensor.dtype}, not of floats")
+        else:
+            values.append(jnp.array(np.transpose(tensor, axes), leaf.dtype, copy=True))
     known = {name for name, _, _ in wanted}
     faults += [f"{name} is not in the model" for name in tensors if name not in known]
     if faults:
