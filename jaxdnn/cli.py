@@ -4,11 +4,8 @@ import argparse
 import io
 import json
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import jaxdnn
 from jaxdnn import workflows
 from jaxdnn.errors import ConfigError, JaxdnnError
+from jaxdnn.interruption import Interruption
 
 if TYPE_CHECKING:
     from jaxdnn.workflows.result import TrainingResult
@@ -79,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 (closed by the shell, >&-)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    interruption = _Interruption()
+    interruption = Interruption()
     parser = _parser()
     options = parser.parse_args(argv)
     try:
@@ -113,45 +111,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def _complain(message: object) -> None:
     print(f"jaxdnn: {message}", file=sys.stderr)  # noqa: T201
-
-
-class _Interruption:
-    """Remembers a signal to stop, since the KeyboardInterrupt itself can be lost in a callback.
-
-    Attributes:
-      signal: the number of the signal that came, or None.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            # A job in the background ignores interruptions, and is to go on doing so.
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._come)
-
-    def _come(self, number: int, frame: object) -> None:
-        self.signal = number
-        raise KeyboardInterrupt
-
-    def wait_for(self, function: Callable[[], T]) -> T:
-        """Call a function in a thread, so that a signal is heard while a compiled program runs."""
-        future: Future[T] = Future()
-
-        def call() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-
-        threading.Thread(target=call, daemon=True).start()
-        while self.signal is None:
-            done, _ = wait([future], timeout=0.2)
-            if done:
-                return future.result()
-        raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,7 +149,7 @@ def _list() -> None:
     Console().print(table)
 
 
-def _run(workflow_id: str, flags: Sequence[str], interruption: _Interruption) -> None:
+def _run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> None:
     import tyro
 
     from jaxdnn.workflows.config import require_seed
@@ -217,9 +176,9 @@ def _number_parsers() -> Any:
 
     from jaxdnn.workflows.config import Real
 
-    registry = tyro.constructors.ConstructorRegistry()
+    parsers = tyro.constructors.ConstructorRegistry()
 
-    @registry.primitive_rule
+    @parsers.primitive_rule
     def parse_real(
         info: tyro.constructors.PrimitiveTypeInfo,
     ) -> tyro.constructors.PrimitiveConstructorSpec | None:
@@ -233,11 +192,11 @@ def _number_parsers() -> Any:
             str_from_instance=lambda value: [str(value)],
         )
 
-    return registry
+    return parsers
 
 
 def _run_training(
-    workflow: workflows.Workflow, arguments: Arguments, interruption: _Interruption
+    workflow: workflows.Workflow, arguments: Arguments, interruption: Interruption
 ) -> None:
     from jaxdnn import terminal
     from jaxdnn.data import mnist
