@@ -9,6 +9,7 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
 
+import hypothesis
 import jax
 import pytest
 import torch
@@ -17,6 +18,17 @@ from jaxdnn.data import mnist
 from jaxdnn.errors import DataError
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# No test is timed, a first example compiles, and precision is set by a fixture that may be shared.
+hypothesis.settings.register_profile(
+    "jaxdnn",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("jaxdnn")
 
 # Workers that run beside each other must not fight over the cores.
 torch.set_num_threads(1)

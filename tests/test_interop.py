@@ -27,7 +27,7 @@ def tensors() -> dict[str, np.ndarray]:
 
 
 @given(seed=st.integers(0, 1000))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_round_trip(seed: int) -> None:
     generator = np.random.default_rng(seed)
     expected = {

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference_torch.models
@@ -18,9 +18,7 @@ ACTIVATIONS = {
 }
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=5),
     samples=st.integers(1, 5),

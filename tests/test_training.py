@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdnn import training
@@ -24,9 +24,7 @@ def start(optimizer: optax.GradientTransformation) -> TrainState:
     return TrainState(weight, optimizer.init(weight))
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12)
 @given(samples=st.integers(1, 20), batch_size=st.integers(1, 25), seed=st.integers(0, 1000))
 def test_epoch_is_the_plain_loop_over_its_batches(
     x64: None, samples: int, batch_size: int, seed: int
@@ -107,7 +105,7 @@ def test_accuracy_does_not_depend_on_the_batch_size(batch_size: int) -> None:
 
 
 @given(samples=st.integers(0, 500), seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_shuffle_holds_each_index_once(samples: int, seed: int) -> None:
     order = shuffle(jax.random.key(seed), samples)
     assert sorted(order.tolist()) == list(range(samples))
