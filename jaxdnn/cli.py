@@ -68,7 +68,10 @@ class Arguments(Generic[T]):
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit: 0 for success, 2 for bad input, 130 for an interruption.
+    """Run the command and exit.
+
+    The code is 0 for success, 2 for bad input, 1 where the system refuses (a full disk), and 128
+    plus the number of a signal to stop, so 130 for Ctrl-C.
 
     Args:
       argv: the arguments; by default those of the process.

@@ -103,7 +103,7 @@ class RunProgress:
         self._epochs = epochs
         self._samples = samples
         self._batch_size = batch_size
-        self._started_at: float | None = None
+        self._first_report: tuple[float, int] | None = None  # its time, and the images seen then
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -128,10 +128,10 @@ class RunProgress:
         """Move the bar."""
         seen = int(epoch) * self._samples + min((int(step) + 1) * self._batch_size, self._samples)
         now = time.perf_counter()
-        if self._started_at is None:
-            # The first report comes after the first step, which has the rate's time not yet.
-            self._started_at, self._seen_at_start = now, seen
-        rate = (seen - self._seen_at_start) / max(now - self._started_at, 1e-9)
+        if self._first_report is None:
+            self._first_report = now, seen
+        start, seen_at_start = self._first_report
+        rate = (seen - seen_at_start) / max(now - start, 1e-9)  # 0 at the first report
         self._bar.update(
             self._task,
             description=f"epoch {int(epoch) + 1}/{self._epochs}",

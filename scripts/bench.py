@@ -40,10 +40,10 @@ def main() -> None:
         return
 
     results: dict[str, Any] = {"machine": _machine()}
-    results["epoch_seconds"] = _take_turns(("train",), options.repetitions, options.threads)
+    results["epoch_seconds"] = _take_turns("train", options.repetitions, options.threads)
     results["cold_seconds"] = _cold(options.cold_repetitions, options.threads)
     results["test_accuracy"] = _accuracies(options.seeds, options.threads)
-    results["matrix_product_gflops"] = _take_turns(("product",), 3, options.threads)
+    results["matrix_product_gflops"] = _take_turns("product", 3, options.threads)
     _print(results)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
@@ -174,15 +174,14 @@ class _Worker:
 # The parts, each a mapping from system to measurements.
 
 
-def _take_turns(commands: tuple[str, ...], turns: int, threads: int) -> dict[str, list[float]]:
+def _take_turns(command: str, turns: int, threads: int) -> dict[str, list[float]]:
     workers = {system: _Worker(system, threads) for system in SYSTEMS}
     measured: dict[str, list[float]] = {system: [] for system in SYSTEMS}
-    for turn in _progress(f"{', '.join(commands)}", range(-1, turns)):
+    for turn in _progress(command, range(-1, turns)):
         for system, worker in workers.items():
-            for command in commands:
-                value = worker(command, max(turn, 0))
-                if turn >= 0:  # the first turn warms up
-                    measured[system].append(value)
+            value = worker(command, max(turn, 0))
+            if turn >= 0:  # the first turn warms up
+                measured[system].append(value)
     for worker in workers.values():
         worker.close()
     return measured

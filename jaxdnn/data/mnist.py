@@ -97,16 +97,16 @@ def load(
         tried.append(f"cache: {error}")
     for source in mnist_download.sources(list(FILES)):
         try:
-            contents = source.fetch(progress)
-            mnist = _decode({name: _verify(contents[name], name, source.name) for name in FILES})
+            fetched = source.fetch(progress)
+            contents = {name: _verify(fetched[name], name, source.name) for name in FILES}
         except DataError as error:
             tried.append(f"{source.name}: {error}")
             continue
         try:
             _write_folder(cache_dir, contents)
         except OSError as error:
-            return mnist, f"{source.name}, not cached: {error}"
-        return mnist, f"{source.name}, now cached in {cache_dir}"
+            return _decode(contents), f"{source.name}, not cached: {error}"
+        return _decode(contents), f"{source.name}, now cached in {cache_dir}"
     raise DataError("No source has MNIST; " + _REMEDY + ".\n  " + "\n  ".join(tried))
 
 
@@ -149,4 +149,4 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         with write_atomically(folder / name) as file:
-            file.write(idx.decompress(contents[name], name=name))
+            file.write(contents[name])

@@ -56,10 +56,7 @@ def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
 
         def unflatten(values: tuple, leaves: Iterable[Any]) -> T:
             config = object.__new__(cls)
-            for name, value in [
-                *zip(static, values, strict=True),
-                *zip(numbers, leaves, strict=True),
-            ]:
+            for name, value in zip([*static, *numbers], [*values, *leaves], strict=True):
                 object.__setattr__(config, name, value)
             return config
 
