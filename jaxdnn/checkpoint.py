@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 from jaxtyping import PyTree
@@ -19,7 +20,7 @@ from jaxdnn import interop
 from jaxdnn.errors import CheckpointError
 from jaxdnn.files import write_atomically
 
-__all__ = ["load", "save"]
+__all__ = ["load", "read_metadata", "save"]
 
 
 def save(path: str | os.PathLike[str], params: PyTree, *, metadata: dict[str, Any]) -> None:
@@ -62,19 +63,45 @@ def load(path: str | os.PathLike[str], like: PyTree) -> tuple[PyTree, dict[str, 
       >>> load(file, like=params)[1]
       {'workflow': 'a line'}
     """
+    tensors, metadata = _read(path)
+    try:
+        params = interop.from_torch(tensors, like)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not fit the model: {error}") from error
+    return params, metadata
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What `save` wrote beside the parameters, without them.
+
+    Args:
+      path: the file to read.
+
+    Returns:
+      The metadata; empty for a file that torch wrote.
+
+    Raises:
+      CheckpointError: the file is missing or damaged, or its metadata are not a JSON object.
+    """
+    return _read(path, tensors=False)[1]
+
+
+def _read(
+    path: str | os.PathLike[str], *, tensors: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys()) if tensors else []
+            arrays = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist.") from error
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
     try:
-        params = interop.from_torch(tensors, like)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} does not fit the model: {error}") from error
-    try:
-        return params, json.loads(header.get("jaxdnn", "{}"))
+        metadata = json.loads(header.get("jaxdnn", "{}"))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path} has metadata that is not JSON: {error}.") from error
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"{path} has metadata that is not a JSON object.")
+    return arrays, metadata

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-__all__ = ["Reduction", "cross_entropy"]
+__all__ = ["Reduction", "bce", "cross_entropy", "mse"]
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -50,7 +50,98 @@ def cross_entropy(
     inside = (labels >= 0) & (labels < logits.shape[-1])
     indices = labels.astype(jnp.int32)
     scores = jnp.take_along_axis(jax.nn.log_softmax(logits), indices[:, None], axis=-1)[:, 0]
-    losses = jnp.where(inside, -scores, jnp.nan)
+    return _reduce(jnp.where(inside, -scores, jnp.nan), reduction)
+
+
+def mse(
+    outputs: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"],
+    *,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Squared error, of each element.
+
+    .. math:: \ell_i = (x_i - y_i)^2
+
+    Args:
+      outputs: :math:`x`, of any shape.
+      targets: :math:`y`, of the same shape; nothing is broadcast.
+      reduction: ``"mean"`` over all elements, ``"sum"``, or ``"none"``.
+
+    Returns:
+      A scalar, or the shape of ``outputs`` for ``"none"``.
+
+    Raises:
+      ValueError: the shapes differ, or the reduction is unknown.
+
+    Example:
+      >>> mse(jnp.array([1.0, 2.0]), jnp.array([0.0, 4.0]))
+      Array(2.5, dtype=float32)
+
+    Reference:
+      `torch.nn.MSELoss <https://docs.pytorch.org/docs/stable/generated/torch.nn.MSELoss.html>`_
+    """
+    _require_same_shape(outputs, targets)
+    return _reduce((outputs - targets) ** 2, reduction)
+
+
+def bce(
+    probabilities: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"],
+    *,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Binary cross-entropy of probabilities, with torch's limits at 0 and 1.
+
+    .. math:: \ell_i = -y_i \max(\log x_i, -100) - (1 - y_i) \max(\log(1 - x_i), -100), \quad
+              \frac{\partial \ell_i}{\partial x_i} = \frac{x_i - y_i}{\max(x_i (1 - x_i), 10^{-12})}
+
+    Args:
+      probabilities: :math:`x` between 0 and 1, of any shape; outside, the loss is NaN.
+      targets: :math:`y` between 0 and 1, of the same shape; nothing is broadcast.
+      reduction: ``"mean"`` over all elements, ``"sum"``, or ``"none"``.
+
+    Returns:
+      A scalar, or the shape of ``probabilities`` for ``"none"``.
+
+    Raises:
+      ValueError: the shapes differ, or the reduction is unknown.
+
+    Example:
+      >>> bce(jnp.array([0.5, 0.0]), jnp.array([1.0, 1.0]), reduction="none")
+      Array([  0.6931472, 100.       ], dtype=float32)
+
+    Reference:
+      `torch.nn.BCELoss <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCELoss.html>`_
+    """
+    _require_same_shape(probabilities, targets)
+    return _reduce(_bce(probabilities, targets), reduction)
+
+
+@jax.custom_jvp
+def _bce(x: Array, y: Array) -> Array:
+    log_x, log_not_x = _bounded_logs(x)
+    return (y - 1) * log_not_x - y * log_x
+
+
+@_bce.defjvp
+def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    (x, y), (dx, dy) = primals, tangents
+    log_x, log_not_x = _bounded_logs(x)
+    slope = (x - y) / jnp.maximum(x * (1 - x), 1e-12)
+    return _bce(x, y), slope * dx + (log_not_x - log_x) * dy
+
+
+def _bounded_logs(x: Array) -> tuple[Array, Array]:
+    return jnp.maximum(jnp.log(x), -100), jnp.maximum(jnp.log1p(-x), -100)
+
+
+def _require_same_shape(outputs: Array, targets: Array) -> None:
+    if outputs.shape != targets.shape:
+        raise ValueError(f"outputs {outputs.shape} and targets {targets.shape} differ in shape.")
+
+
+def _reduce(losses: Array, reduction: Reduction) -> Array:
     match reduction:
         case "mean":
             return losses.mean()

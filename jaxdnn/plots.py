@@ -1,16 +1,19 @@
 """Pictures of a run."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxdnn.errors import ConfigError
 from jaxdnn.files import write_atomically
+from jaxdnn.workflows.result import Result, Scatter
 
-__all__ = ["check_format", "loss_curve"]
+__all__ = ["check_format", "picture"]
 
 _ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
@@ -32,61 +35,90 @@ def check_format(path: Path, *, option: str) -> None:
         raise ConfigError(f"{option} {path}: name a file that ends in {', '.join(_ENDINGS)}.")
 
 
-def loss_curve(
-    path: Path,
-    losses: Float[np.ndarray, " steps"],
-    *,
-    title: str,
-    test_accuracy_by_epoch: Float[np.ndarray, " epochs"],
-) -> None:
-    """Draw the loss of every step, its running mean, and the test accuracy after every epoch.
+def picture(path: Path, result: Result, *, title: str) -> None:
+    """Draw every curve of losses of a run, its test accuracies if there are several, its scatter.
+
+    A curve of many steps is drawn faintly, with its running mean. Losses that span more than a
+    factor of a hundred are drawn on a logarithmic scale.
 
     Args:
       path: the picture to write; its ending decides the format.
-      losses: of every step of the run.
+      result: of a workflow with curves.
       title: what was trained.
-      test_accuracy_by_epoch: between 0 and 1.
 
     Raises:
       OSError: the folder is missing or not writable.
 
     Example:
       >>> import tempfile
-      >>> picture = Path(tempfile.mkdtemp()) / "loss.png"
-      >>> losses, accuracies = 1 / np.arange(1.0, 201), np.array([0.5, 0.75])
-      >>> loss_curve(picture, losses, title="A run", test_accuracy_by_epoch=accuracies)
-      >>> picture.stat().st_size > 1000
+      >>> file = Path(tempfile.mkdtemp()) / "loss.png"
+      >>> result = Result("a run", 0, None, {}, curves={"by hand": 1 / np.arange(1.0, 201)})
+      >>> picture(file, result, title="A run")
+      >>> file.stat().st_size > 1000
       True
     """
-    steps = np.arange(1, len(losses) + 1)
-    epoch_ends = np.linspace(0, len(losses), len(test_accuracy_by_epoch) + 1)[1:]
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(steps, losses, color="#9ecae1", linewidth=0.6, label="loss of a batch")
-    window = max(1, len(losses) // 50)
-    if window > 1:
-        mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        middles = steps[window // 2 :][: len(mean)]
-        axes.plot(middles, mean, color="#08519c", label=f"mean of {window} batches")
-    axes.set(xlabel="step", ylabel="loss", title=title, xlim=(0, len(losses)))
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    accuracy_axes = axes.twinx()
-    accuracy_axes.plot(
-        epoch_ends,
-        100 * test_accuracy_by_epoch,
-        "o--",
-        color="#d95f0e",
-        markersize=5,
-        clip_on=False,
-        label="test accuracy after an epoch",
-    )
-    accuracy_axes.set(ylabel="test accuracy (%)")
-    handles = axes.get_lines() + accuracy_axes.get_lines()
-    axes.legend(handles=handles, loc="center right", framealpha=0.9)
+    panels = 2 if result.scatter else 1
+    figure = Figure(figsize=(7 * panels, 4.2), layout="constrained")
+    all_axes = figure.subplots(1, panels, squeeze=False)[0]
+    _draw_curves(all_axes[0], result, title)
+    if result.scatter:
+        _draw_scatter(all_axes[1], result.scatter)
     ending = path.suffix[1:].lower()
     # The same run draws the same bytes.
     dated = {"pdf": "CreationDate", "svg": "Date"}
     metadata = {dated[ending]: None} if ending in dated else None
     with write_atomically(path) as file, rc_context({"svg.hashsalt": title}):
         figure.savefig(file, format=ending, dpi=150, metadata=metadata)
+
+
+_COLOURS = (("#9ecae1", "#08519c"), ("#fdae6b", "#a63603"), ("#a1d99b", "#006d2c"))
+_MORE_COLOURS = ("#756bb1", "#636363")
+
+
+def _draw_curves(axes: Axes, result: Result, title: str) -> None:
+    colours = [*_COLOURS, *((colour, colour) for colour in _MORE_COLOURS)]
+    for (name, losses), (faint, strong) in zip(
+        result.curves.items(), itertools.cycle(colours), strict=False
+    ):
+        steps = np.arange(1, len(losses) + 1)
+        window = len(losses) // 50
+        if window < 2 or np.all(np.diff(losses) <= 0):
+            axes.plot(steps, losses, color=strong, label=name)
+            continue
+        axes.plot(steps, losses, color=faint, linewidth=0.6)
+        mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        middles = steps[window // 2 :][: len(mean)]
+        axes.plot(middles, mean, color=strong, label=f"{name}, mean of {window} steps")
+    losses = np.concatenate(list(result.curves.values()))
+    positive = losses[np.isfinite(losses) & (losses > 0)]
+    longest = max(map(len, result.curves.values()))
+    axes.set(xlabel="step", ylabel="loss", title=title, xlim=(min(1, longest - 1), longest))
+    if len(positive) and positive.max() > 100 * positive.min():
+        # What has died out to rounding would leave no room for the rest.
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=max(positive.min(), 1e-8 * positive.max()) / 2)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    handles = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    accuracies = result.training.test_accuracy_by_epoch if result.training else None
+    if accuracies is not None and len(accuracies) > 1:
+        accuracy_axes = axes.twinx()
+        handles += accuracy_axes.plot(
+            np.linspace(0, longest, len(accuracies) + 1)[1:],
+            100 * accuracies,
+            "o--",
+            color="#d95f0e",
+            markersize=5,
+            clip_on=False,
+            label="test accuracy after an epoch",
+        )
+        accuracy_axes.set(ylabel="test accuracy (%)")
+    axes.legend(handles=handles, loc="best", framealpha=0.9)
+
+
+def _draw_scatter(axes: Axes, scatter: Scatter) -> None:
+    axes.scatter(scatter.x, scatter.y, s=4, color="#08519c", linewidths=0)
+    axes.set(xlabel=scatter.x_label, ylabel=scatter.y_label, title="the data")
+    axes.grid(alpha=0.3)

@@ -1,11 +1,12 @@
-"""What the command line shows while it works: download bars and the progress of a run."""
+"""What the command line shows: download bars, the progress of a run, and what it computed."""
 
 import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -17,8 +18,11 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
+from rich.table import Table
 
-__all__ = ["RunProgress", "console", "download_bars"]
+from jaxdnn.workflows import documented
+
+__all__ = ["RunProgress", "console", "download_bars", "show_figures"]
 
 
 class _Console(Console):
@@ -87,29 +91,24 @@ def download_bars(console: Console) -> Iterator[Callable[[str], _DownloadBar]]:
 
 
 class RunProgress:
-    """The progress bar of a training run, and a line for each epoch.
+    """The progress bar of a training run, and a line for each epoch that is evaluated.
 
     A `jaxdnn.training.Progress`: the compiled run calls it, from a thread of its own.
 
     Args:
       console: where to show it; on anything but a terminal only the lines are written.
-      epochs: of the run.
-      samples: of an epoch.
-      batch_size: samples a step.
     """
 
-    def __init__(self, console: Console, *, epochs: int, samples: int, batch_size: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._epochs = epochs
-        self._samples = samples
-        self._batch_size = batch_size
-        self._first_report: tuple[float, int] | None = None  # its time, and the images seen then
+        self._epochs = self._samples = self._batch_size = 1
+        self._first_report: tuple[float, int] | None = None  # its time, and the samples seen then
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("images"),
+            TextColumn("samples"),
             TextColumn("{task.fields[numbers]}"),
             console=console,
             transient=True,
@@ -124,6 +123,10 @@ class RunProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
+        """Say what is to come: epochs, the samples of each, and the samples of a step."""
+        self._epochs, self._samples, self._batch_size = epochs, samples, batch_size
+
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Move the bar."""
         seen = int(epoch) * self._samples + min((int(step) + 1) * self._batch_size, self._samples)
@@ -137,7 +140,7 @@ class RunProgress:
             description=f"epoch {int(epoch) + 1}/{self._epochs}",
             total=self._epochs * self._samples,
             completed=seen,
-            numbers=f"loss {float(loss):.4f}" + (f"  {rate:,.0f} images/s" if rate else ""),
+            numbers=f"loss {float(loss):.4f}" + (f"  {rate:,.0f} samples/s" if rate else ""),
         )
 
     def on_epoch(self, epoch: int, test_accuracy: float) -> None:
@@ -148,3 +151,89 @@ class RunProgress:
             self._console.print(
                 f"epoch {int(epoch) + 1}/{self._epochs}  test accuracy {float(test_accuracy):.2%}"
             )
+
+
+def show_figures(
+    console: Console, figures: Mapping[str, Mapping[str, Any]], *, as_documented: bool
+) -> None:
+    """Print what a workflow computed, beside what its document prints.
+
+    Args:
+      console: where to print it.
+      figures: numbers, or nested lists of them, by entry and name.
+      as_documented: whether the settings are the document's, so that its figures are to come out.
+    """
+    printed = {(f.entry, f.name): f for f in documented.compare(figures)} if as_documented else {}
+    table = Table("figure", "", box=None, pad_edge=False)
+    if printed:
+        table.add_column("printed", justify="right")
+    table.add_column("here", justify="right")
+    if printed:
+        table.add_column("same")
+    for entry, values in figures.items():
+        title = entry.partition(".")[2].replace("_", " ")
+        for name, value in values.items():
+            figure = printed.get((entry, name))
+            cells = [title, name.replace("_", " ")]
+            if figure is not None:
+                cells += [_brief(figure.printed), _brief(figure.computed), _verdict(figure)]
+            elif printed:
+                cells += ["", _brief(value), ""]
+            else:
+                cells += [_brief(value)]
+            table.add_row(*cells)
+            title = ""
+    console.print(table, soft_wrap=False)
+    for entry, values in figures.items():
+        for name, value in values.items():
+            figure = printed.get((entry, name))
+            if _count(value) > _BRIEF and (figure or _count(value) <= _LONG):
+                title = f"{entry.partition('.')[2]}, {name}".replace("_", " ")
+                console.print(f"{title}:", markup=False)
+                for line in _lines(figure.computed if figure else value):
+                    console.print(f"  {line}")
+
+
+_BRIEF = 3
+"""The most numbers that stand in a cell; more are shown below the table."""
+
+_LONG = 20
+"""The most numbers that are shown although no document prints them."""
+
+_A_LINE = 6
+
+
+def _verdict(figure: documented.Figure) -> str:
+    if figure.reproduced == figure.size:
+        return "yes"
+    if not figure.reachable:
+        return "no, out of reach"
+    if figure.reproduced + figure.within_rounding == figure.size:
+        return f"{figure.reproduced}, and {figure.within_rounding} within rounding"
+    return f"{figure.reproduced} of {figure.size}"
+
+
+def _brief(value: Any) -> str:
+    if _count(value) > _BRIEF:
+        return f"{_count(value)} numbers"
+    return " ".join(map(_number, value)) if isinstance(value, list) else _number(value)
+
+
+def _count(value: Any) -> int:
+    return sum(map(_count, value)) if isinstance(value, list) else 1
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.10g}" if value == round(value, 10) else f"{value:.6g}"
+    return str(value)
+
+
+def _lines(value: list[Any]) -> Iterator[str]:
+    """A nested list of numbers, a row a line where it fits."""
+    if value and isinstance(value[0], list):
+        for row in value:
+            yield from _lines(row)
+        return
+    for start in range(0, len(value), _A_LINE):
+        yield " ".join(f"{_number(number):>12}" for number in value[start : start + _A_LINE])

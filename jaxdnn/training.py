@@ -12,18 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Int, Integer, Key
 
+from jaxdnn.data.batches import shuffle
 from jaxdnn.models import Params
 
 __all__ = [
+    "History",
     "Progress",
     "StepInfo",
     "Timing",
     "TrainState",
     "accuracy",
     "compile_and_run",
+    "train_classifier",
     "train_epoch",
+    "train_full_batch",
     "train_step",
 ]
 
@@ -55,6 +59,18 @@ class StepInfo(NamedTuple):
     grads: Params
 
 
+class History(NamedTuple):
+    """What a run of several epochs reports.
+
+    Attributes:
+      losses: of every step, before its update.
+      test_accuracy: after every epoch, between 0 and 1.
+    """
+
+    losses: Float[Array, "epochs steps"]
+    test_accuracy: Float[Array, " epochs"]
+
+
 class Timing(NamedTuple):
     """How long a call took, in seconds of wall time, compiling and running apart."""
 
@@ -65,6 +81,9 @@ class Timing(NamedTuple):
 @runtime_checkable
 class Progress(Protocol):
     """What a compiled run tells the outside while it goes on."""
+
+    def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
+        """A run of so many epochs is to start, each of so many samples, so many of them a step."""
 
     def on_step(self, epoch: int, step: int, loss: float) -> None:
         """Step ``step`` (from 0) of epoch ``epoch`` (from 0) is done; called now and then."""
@@ -175,6 +194,113 @@ def train_epoch(
     if len(tail):
         state, last_loss = train(state, full, tail)
         losses = jnp.append(losses, last_loss)
+    return state, losses
+
+
+def train_classifier(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    predict: Callable[[Params, Any], Float[Array, "batch classes"]],
+    state: TrainState,
+    train_data: Batch,
+    test_data: Batch,
+    key: Key[Array, ""],
+    *,
+    epochs: int,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> tuple[TrainState, History]:
+    """Epochs of shuffled mini-batches, each followed by an evaluation, as one scan.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      predict: scores of the classes, for parameters and a batch of inputs.
+      state: where the run starts.
+      train_data: inputs and labels.
+      test_data: inputs and labels.
+      key: decides the shuffles; that of epoch ``i`` is ``shuffle(fold_in(key, i), samples)``.
+      epochs: how many.
+      batch_size: samples a step.
+      progress: told how the run goes while it goes on.
+
+    Returns:
+      The state after the last epoch, and the history.
+    """
+
+    def epoch(state: TrainState, number: Array) -> tuple[TrainState, History]:
+        state, losses = train_epoch(
+            loss,
+            optimizer,
+            state,
+            train_data,
+            shuffle(jax.random.fold_in(key, number), len(train_data[0])),
+            batch_size=batch_size,
+            epoch=number,
+            progress=progress,
+        )
+        test_accuracy = accuracy(partial(predict, state.params), *test_data)
+        if progress is not None:
+            jax.debug.callback(progress.on_epoch, number, test_accuracy)
+        return state, History(losses, test_accuracy)
+
+    return jax.lax.scan(epoch, state, jnp.arange(epochs))
+
+
+def train_full_batch(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+    *,
+    steps: int,
+    progress: Progress | None = None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """The same batch, all the data, again and again, as one scan.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      state: where the run starts.
+      batch: arrays with one first axis.
+      steps: how many, each an epoch.
+      progress: told about forty times how far the run is.
+
+    Returns:
+      The state after the last step, and the loss of every step.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return ((w - x) ** 2).mean()
+      >>> optimizer = optax.sgd(0.25)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
+      >>> state, losses = train_full_batch(loss, optimizer, state, (jnp.ones(3),), steps=4)
+      >>> print(losses)
+      [1.       0.25     0.0625   0.015625]
+    """
+    batch = tuple(jnp.asarray(array) for array in batch)
+
+    def train(state: TrainState, _: None) -> tuple[TrainState, Array]:
+        state, info = train_step(loss, optimizer, state, batch)
+        return state, info.loss
+
+    if progress is None:
+        return jax.lax.scan(train, state, length=steps)
+
+    # The reports stand between stretches of the scan, where they cost the steps nothing.
+    stretch = -(-steps // 40)
+
+    def train_and_report(state: TrainState, end: Array, *, length: int) -> tuple[TrainState, Array]:
+        state, losses = jax.lax.scan(train, state, length=length)
+        jax.debug.callback(progress.on_step, end - 1, 0, losses[-1])
+        return state, losses
+
+    ends = stretch * jnp.arange(1, steps // stretch + 1)
+    state, losses = jax.lax.scan(partial(train_and_report, length=stretch), state, ends)
+    losses = losses.ravel()
+    if rest := steps % stretch:
+        state, last = train_and_report(state, jnp.array(steps), length=rest)
+        losses = jnp.append(losses, last)
     return state, losses
 
 

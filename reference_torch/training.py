@@ -1,14 +1,47 @@
 """Training as torch does it: the module and the optimiser are changed in place."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-__all__ = ["accuracy", "train_epoch", "train_step"]
+__all__ = [
+    "History",
+    "StepInfo",
+    "accuracy",
+    "train_classifier",
+    "train_epoch",
+    "train_full_batch",
+    "train_step",
+]
 
 Batch = tuple[torch.Tensor, ...]
 Loss = Callable[..., torch.Tensor]
+
+
+class History(NamedTuple):
+    """What a run of several epochs reports.
+
+    Attributes:
+      losses: of every step, before its update, shape ``(epochs, steps)``.
+      test_accuracy: after every epoch, between 0 and 1, shape ``(epochs,)``.
+    """
+
+    losses: torch.Tensor
+    test_accuracy: torch.Tensor
+
+
+class StepInfo(NamedTuple):
+    """What a step written by hand reports.
+
+    Attributes:
+      loss: before the update.
+      grads: a tensor, or tensors by name, as they were before the update.
+    """
+
+    loss: torch.Tensor
+    grads: torch.Tensor | dict[str, torch.Tensor]
 
 
 def train_step(
@@ -69,6 +102,58 @@ def train_epoch(
         for indices in order.split(batch_size)
     ]
     return torch.stack(losses)
+
+
+def train_classifier(
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    predict: Callable[[nn.Module, torch.Tensor], torch.Tensor],
+    model: nn.Module,
+    train_data: Batch,
+    test_data: Batch,
+    orders: Iterable[torch.Tensor],
+    *,
+    batch_size: int,
+) -> History:
+    """Epochs of mini-batches, each followed by an evaluation.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      predict: scores of the classes, for the model and a batch of inputs.
+      model: changed in place.
+      train_data: inputs and labels.
+      test_data: inputs and labels.
+      orders: for each epoch, the training samples' indices in the order of use.
+      batch_size: samples a step.
+
+    Returns:
+      The history.
+    """
+    losses, test_accuracy = [], []
+    for order in orders:
+        losses.append(train_epoch(loss, optimizer, model, train_data, order, batch_size=batch_size))
+        inputs, labels = test_data
+        test_accuracy.append(accuracy(lambda x: predict(model, x), inputs, labels))
+    return History(torch.stack(losses), torch.tensor(test_accuracy))
+
+
+def train_full_batch(
+    loss: Loss, optimizer: torch.optim.Optimizer, model: nn.Module, batch: Batch, *, steps: int
+) -> torch.Tensor:
+    """The same batch, all the data, again and again.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      model: changed in place.
+      batch: tensors with one first axis.
+      steps: how many.
+
+    Returns:
+      The loss of every step.
+    """
+    return torch.stack([train_step(loss, optimizer, model, batch) for _ in range(steps)])
 
 
 @torch.no_grad()

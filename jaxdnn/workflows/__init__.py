@@ -5,9 +5,18 @@ The list is plain text, so that showing it loads no workflow; `load` imports one
 
 import importlib
 from types import ModuleType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-__all__ = ["WORKFLOWS", "Workflow", "load"]
+__all__ = ["DOCUMENTS", "WORKFLOWS", "Workflow", "load"]
+
+DOCUMENTS = {
+    "000": "Backpropagation, momentum and data loaders",
+    "001": "PyTorch from autograd to LeNet",
+    "002": "Deep networks on a GPU",
+    "003": "Linear regression twice",
+    "004": "Gradient descent by hand and by autograd",
+}
+"""The five tutorials, by the short names that the list uses."""
 
 
 class Workflow(NamedTuple):
@@ -16,24 +25,119 @@ class Workflow(NamedTuple):
     Attributes:
       id: what the command line calls it.
       title: what a picture of it is called.
-      document: the tutorial it comes from.
+      rows: its parts, as the README's table numbers them.
+      documents: the tutorials it comes from, keys of `DOCUMENTS`.
       summary: one line of what it shows.
+      kind: what a run leaves: figures; curves too; or a trained network besides.
+      family: the printed figures that are its own begin with this.
     """
 
     id: str
     title: str
-    document: str
+    rows: str
+    documents: tuple[str, ...]
     summary: str
+    kind: Literal["figures", "curves", "network"]
+    family: str
+
+    @property
+    def module(self) -> str:
+        """Name of its module in `jaxdnn.workflows` and in ``reference_torch.workflows``."""
+        return self.id.replace("-", "_")
 
 
 WORKFLOWS = {
     workflow.id: workflow
     for workflow in (
         Workflow(
+            "autograd",
+            "Automatic differentiation",
+            "W01-W06",
+            ("000", "001"),
+            "derivatives, Jacobians, and what is left out of them",
+            "figures",
+            "autograd",
+        ),
+        Workflow(
+            "gradient-descent",
+            "Gradient descent",
+            "W07-W12",
+            ("004", "001"),
+            "by hand and by grad; three fits; Newton's step",
+            "curves",
+            "gradient_descent",
+        ),
+        Workflow(
+            "two-layer-net",
+            "Two-layer network",
+            "W13-W15",
+            ("001",),
+            "1000-100-10: backward by hand, by grad, in a module",
+            "curves",
+            "two_layer_net",
+        ),
+        Workflow(
+            "momentum-sgd",
+            "Momentum SGD",
+            "W16-W20",
+            ("000",),
+            "20-13-8-3: momentum by hand and under an optimiser",
+            "curves",
+            "momentum_sgd",
+        ),
+        Workflow(
+            "data-loading",
+            "Data loading",
+            "W21-W22",
+            ("000", "001"),
+            "data sets, shuffled batches, random splits",
+            "figures",
+            "data",
+        ),
+        Workflow(
+            "linear-regression",
+            "Linear regression",
+            "W23-W24",
+            ("003",),
+            "a plane, from scratch and by a layer under SGD",
+            "network",
+            "linear_regression",
+        ),
+        Workflow(
+            "lenet",
+            "LeNet",
+            "W25",
+            ("001",),
+            "convolutions on padded MNIST, SGD with momentum",
+            "network",
+            "lenet",
+        ),
+        Workflow(
+            "sum-classifier",
+            "Three classes by a sum",
+            "W26, W30",
+            ("002",),
+            "3-5-5-5-3, squared error; saved and loaded again",
+            "network",
+            "sum_classifier",
+        ),
+        Workflow(
+            "tabular-dnn",
+            "DNN on a table",
+            "W27-W28",
+            ("002",),
+            "8-32-8-4-1 on a CSV file: Adam, full or mini-batches",
+            "network",
+            "tabular_dnn",
+        ),
+        Workflow(
             "mnist-dnn",
             "MNIST DNN",
-            "Deep networks on a GPU",
-            "784-512-256-128-64-10 on MNIST: cross-entropy, SGD with momentum, batches of 64",
+            "W29",
+            ("002",),
+            "784-512-256-128-64-10 on MNIST, SGD with momentum",
+            "network",
+            "mnist_dnn",
         ),
     )
 }
@@ -46,10 +150,10 @@ def load(workflow_id: str) -> ModuleType:
       workflow_id: a key of `WORKFLOWS`.
 
     Returns:
-      The module, with ``Config``, ``fit`` and ``run``.
+      The module, with ``Config`` and ``run``.
 
     Example:
       >>> load("mnist-dnn").Config().batch_size
       64
     """
-    return importlib.import_module(f"{__name__}.{workflow_id.replace('-', '_')}")
+    return importlib.import_module(f"{__name__}.{WORKFLOWS[workflow_id].module}")

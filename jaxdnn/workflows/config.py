@@ -16,7 +16,14 @@ from jaxtyping import Array, Float
 
 from jaxdnn.errors import ConfigError
 
-__all__ = ["Real", "register", "require_count", "require_nonnegative", "require_seed"]
+__all__ = [
+    "Real",
+    "register",
+    "require_count",
+    "require_nonnegative",
+    "require_positive",
+    "require_seed",
+]
 
 T = TypeVar("T")
 
@@ -82,6 +89,13 @@ def require_nonnegative(name: str, value: Any) -> None:
         np.finfo(np.float32).max
     ):
         raise ConfigError(f"{name} must be finite and at least 0; got {value!r}.")
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Raise ConfigError unless a value is a number above 0 that float32 holds, or an array."""
+    require_nonnegative(name, value)
+    if not isinstance(value, jax.Array | np.ndarray) and value == 0:
+        raise ConfigError(f"{name} must be above 0; got {value!r}.")
 
 
 def require_seed(value: Any) -> None:

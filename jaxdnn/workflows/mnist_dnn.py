@@ -7,28 +7,27 @@ function of a key, and `jax.jit` makes it one program.
 """
 
 from dataclasses import dataclass
-from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
-from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MEAN, MNIST, STD
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
-from jaxdnn.training import Progress, TrainState
-from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative, require_seed
-from jaxdnn.workflows.result import TrainingResult
+from jaxdnn.training import History, Progress, TrainState
+from jaxdnn.workflows import digits
+from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative
+from jaxdnn.workflows.digits import Inputs
+from jaxdnn.workflows.result import Result
 
 __all__ = [
     "MODEL",
+    "SEED",
     "Config",
-    "History",
+    "Inputs",
     "fit",
     "init",
     "loss",
@@ -64,17 +63,7 @@ class Config:
         require_count("batch_size", self.batch_size)
 
 
-class History(NamedTuple):
-    """What a run reports.
-
-    Attributes:
-      losses: of every step, before its update.
-      test_accuracy: after every epoch, between 0 and 1.
-    """
-
-    losses: Float[Array, "epochs steps"]
-    test_accuracy: Float[Array, " epochs"]
-
+SEED = 0
 
 MODEL = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
 
@@ -157,27 +146,18 @@ def train(
     Returns:
       The state after the last epoch, and the history.
     """
-
-    def epoch(state: TrainState, number: Array) -> tuple[TrainState, History]:
-        order = shuffle(jax.random.fold_in(key, number), len(data.train_labels))
-        state, losses = training.train_epoch(
-            loss,
-            optimizer(config),
-            state,
-            (data.train_images, data.train_labels),
-            order,
-            batch_size=config.batch_size,
-            epoch=number,
-            progress=progress,
-        )
-        test_accuracy = training.accuracy(
-            partial(predict, state.params), data.test_images, data.test_labels
-        )
-        if progress is not None:
-            jax.debug.callback(progress.on_epoch, number, test_accuracy)
-        return state, History(losses, test_accuracy)
-
-    return jax.lax.scan(epoch, state, jnp.arange(config.epochs))
+    return training.train_classifier(
+        loss,
+        optimizer(config),
+        predict,
+        state,
+        (data.train_images, data.train_labels),
+        (data.test_images, data.test_labels),
+        key,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        progress=progress,
+    )
 
 
 def fit(
@@ -212,7 +192,7 @@ def run(
     *,
     data_source: str,
     progress: Progress | None = None,
-) -> TrainingResult:
+) -> Result:
     """What ``jaxdnn run mnist-dnn`` does: `fit`, with the state donated and the times taken.
 
     Args:
@@ -228,24 +208,11 @@ def run(
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
     """
-    require_seed(seed)
-    data = jax.device_put(data)
-    shuffle_key, init_key = jax.random.split(jax.random.key(seed))
-    state, starting = training.compile_and_run(init, init_key, config)
-    (state, history), training_time = training.compile_and_run(
-        partial(train, progress=progress), state, shuffle_key, config, data, donate_argnums=0
+    training, network, losses = digits.run(
+        seed, config, data, init=init, train=train, data_source=data_source, progress=progress
     )
-    # A share in float32 is a little off its decimal; the count behind it is exact.
-    samples = len(data.test_labels)
-    correct = np.rint(np.asarray(history.test_accuracy, np.float64) * samples)
-    return TrainingResult(
-        workflow="mnist-dnn",
-        seed=seed,
-        config=config,
-        data_source=data_source,
-        params=state.params,
-        losses=np.ravel(history.losses),
-        test_accuracy_by_epoch=correct / samples,
-        compile_seconds=starting.compile_seconds + training_time.compile_seconds,
-        train_seconds=starting.run_seconds + training_time.run_seconds,
+    figures = {"mnist_dnn.test_accuracy": {"value": training.test_accuracy}}
+    curves = {"mini-batches": losses}
+    return Result(
+        "mnist-dnn", seed, config, figures, curves=curves, training=training, network=network
     )

@@ -5,7 +5,6 @@ The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +12,10 @@ from torch import nn
 
 from reference_torch import models, training
 from reference_torch.losses import cross_entropy
+from reference_torch.training import History
 
 __all__ = [
     "Config",
-    "History",
     "fit",
     "init",
     "loss",
@@ -44,18 +43,6 @@ class Config:
 
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
-
-
-class History(NamedTuple):
-    """What a run reports.
-
-    Attributes:
-      losses: of every step, before its update, shape ``(epochs, steps)``.
-      test_accuracy: after every epoch, between 0 and 1, shape ``(epochs,)``.
-    """
-
-    losses: torch.Tensor
-    test_accuracy: torch.Tensor
 
 
 def normalise(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -89,10 +76,7 @@ def init(start: Mapping[str, np.ndarray] | None = None) -> models.MLP:
       784-512-256-128-64-10, with relu between the affine maps.
     """
     model = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
-    if start is not None:
-        tensors = {name: torch.tensor(array) for name, array in start.items()}
-        model.to(next(iter(tensors.values())).dtype).load_state_dict(tensors, strict=True)
-    return model
+    return models.load_start(model, start)
 
 
 def train(
@@ -110,23 +94,16 @@ def train(
       The history.
     """
     train_images, train_labels, test_images, test_labels = (torch.tensor(a) for a in data)
-    descent = optimizer(model, config)
-    losses, test_accuracy = [], []
-    for order in orders:
-        losses.append(
-            training.train_epoch(
-                loss,
-                descent,
-                model,
-                (train_images, train_labels),
-                order,
-                batch_size=config.batch_size,
-            )
-        )
-        test_accuracy.append(
-            training.accuracy(lambda x: predict(model, x), test_images, test_labels)
-        )
-    return History(torch.stack(losses), torch.tensor(test_accuracy))
+    return training.train_classifier(
+        loss,
+        optimizer(model, config),
+        predict,
+        model,
+        (train_images, train_labels),
+        (test_images, test_labels),
+        orders,
+        batch_size=config.batch_size,
+    )
 
 
 def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Module, History]:

@@ -1,0 +1,204 @@
+"""A saved network on new samples: from files to a table."""
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxdnn import checkpoint, workflows
+from jaxdnn.data import idx, tabular
+from jaxdnn.errors import CheckpointError, ConfigError, DataError
+from jaxdnn.models import Model, Params
+
+__all__ = ["SavedNetwork", "load", "predict_csv", "predict_images"]
+
+_BATCH = 8192
+"""Samples at once, which bounds the memory."""
+
+_IMAGE_SIZE = 28
+
+
+class SavedNetwork(NamedTuple):
+    """What a checkpoint holds, ready for use.
+
+    Attributes:
+      workflow: id of the workflow that trained it.
+      apply: outputs of a batch of inputs, preprocessing included.
+      preprocessing: what the workflow wrote of its data.
+    """
+
+    workflow: str
+    apply: Callable[[Any], jax.Array]
+    preprocessing: dict[str, Any]
+
+
+def load(path: str | os.PathLike[str]) -> SavedNetwork:
+    """Load a checkpoint that ``jaxdnn run`` wrote.
+
+    Args:
+      path: the file.
+
+    Returns:
+      The network.
+
+    Raises:
+      CheckpointError: the file is missing or damaged, says nothing of its workflow, or its tensors
+        are not those of that workflow's network; each is named.
+    """
+    metadata = checkpoint.read_metadata(path)
+    try:
+        workflow, preprocessing = metadata["workflow"], dict(metadata["preprocessing"])
+        outputs = preprocessing["outputs"]
+        names = preprocessing.get("feature_names", [])
+        module = workflows.load(workflow)
+        model = module.model(len(names)) if hasattr(module, "model") else module.MODEL
+        scale = None
+        if "mean" in preprocessing:
+            moments = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
+            scale = tabular.Standardisation(*moments)
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        raise CheckpointError(
+            f"{path} does not say which workflow made it and how its data are prepared; use a "
+            "checkpoint that 'jaxdnn run' wrote."
+        ) from error
+    params, _ = checkpoint.load(path, like=jax.eval_shape(model.init, jax.random.key(0)))
+    if outputs == "digits":
+        return SavedNetwork(workflow, lambda images: module.predict(params, images), preprocessing)
+    return SavedNetwork(workflow, _table_network(model, params, scale), preprocessing)
+
+
+def predict_csv(
+    network: SavedNetwork, path: str | os.PathLike[str], *, index_column: str | None = None
+) -> str:
+    """Predict for each row of a CSV file.
+
+    Args:
+      network: trained on a table.
+      path: a file with the features that the network was trained on, by name.
+      index_column: see `jaxdnn.data.tabular.read_samples`.
+
+    Returns:
+      CSV text: for each row its name, and the number, the class and its scores, or the probability
+      and the class that the network gives it.
+
+    Raises:
+      DataError: the file is not such a table.
+      ConfigError: the network was trained on images.
+    """
+    if network.preprocessing["outputs"] == "digits":
+        raise ConfigError(f"This network ({network.workflow}) takes images; use --images.")
+    samples = tabular.read_samples(
+        path,
+        feature_names=network.preprocessing["feature_names"],
+        label_name=network.preprocessing.get("label_name", ""),
+        index_column=index_column,
+    )
+    outputs = _in_batches(network.apply, samples.features)
+    match network.preprocessing["outputs"]:
+        case "number":
+            header, rows = ["prediction"], ([value] for value in outputs[:, 0])
+        case "probability":
+            header = ["prediction", "probability"]
+            rows = ([int(p >= 0.5), p] for p in outputs[:, 0])
+        case _:
+            header = ["prediction", *(f"score_{i}" for i in range(outputs.shape[1]))]
+            rows = ([scores.argmax(), *scores] for scores in outputs)
+    return _csv(["row", *header], zip(samples.row_names, rows, strict=True))
+
+
+def predict_images(network: SavedNetwork, paths: Sequence[Path], *, invert: bool = False) -> str:
+    """Predict the digit on each image.
+
+    Args:
+      network: trained on MNIST.
+      paths: image files, or IDX files of many images; images of another size than 28 by 28 pixels
+        are resampled.
+      invert: the images are dark on light, where MNIST is light on dark.
+
+    Returns:
+      CSV text: for each image its file, its number in an IDX file, the digit and its probability.
+
+    Raises:
+      DataError: a file cannot be read as images.
+      ConfigError: the network was trained on a table.
+    """
+    if network.preprocessing["outputs"] != "digits":
+        raise ConfigError(f"This network ({network.workflow}) takes a table; use --csv.")
+    table = []
+    for path in paths:
+        images = _read_images(path)
+        images = 255 - images if invert else images
+        scores = _in_batches(network.apply, images)
+        probabilities = np.asarray(jax.nn.softmax(jnp.asarray(scores)))
+        rows = ([i, p.argmax(), p.max()] for i, p in enumerate(probabilities))
+        table += [(str(path), row) for row in rows]
+    return _csv(["file", "image", "prediction", "probability"], table)
+
+
+def _table_network(
+    model: Model, params: Params, scale: tabular.Standardisation | None
+) -> Callable[[Any], jax.Array]:
+    def apply(features: Float[np.ndarray, "rows features"]) -> jax.Array:
+        if scale is not None:
+            features = tabular.standardise(features, scale)
+        return model.apply(params, jnp.asarray(features))
+
+    return apply
+
+
+def _in_batches(apply: Callable[[Any], jax.Array], inputs: np.ndarray) -> np.ndarray:
+    batches = [inputs[i : i + _BATCH] for i in range(0, len(inputs), _BATCH)]
+    return np.concatenate([np.asarray(apply(jnp.asarray(batch))) for batch in batches])
+
+
+def _read_images(path: Path) -> UInt8[np.ndarray, "images 28 28"]:
+    import PIL.Image
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); name an image.") from error
+    decompressed = idx.decompress(content, name=str(path))
+    if decompressed[:3] == b"\x00\x00\x08":
+        images = idx.decode(decompressed, name=str(path))
+        if images.ndim != 3 or images.shape[1:] != (_IMAGE_SIZE, _IMAGE_SIZE) or not len(images):
+            raise DataError(f"{path} holds no images of 28 by 28 pixels, but {images.shape}.")
+        return images
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            return _grey(image)[None]
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path} is not an image that Pillow reads; save it as PNG, or name an IDX file."
+        ) from error
+
+
+def _grey(image: Any) -> UInt8[np.ndarray, "28 28"]:
+    """An image of any kind as 28 by 28 bytes; what is transparent shows a dark ground."""
+    import PIL.Image
+
+    if image.mode.startswith("I"):  # 16 bits a pixel
+        image = PIL.Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    elif image.mode not in ("L", "1"):
+        rgba = image.convert("RGBA")
+        ground = PIL.Image.new("RGBA", rgba.size, "black")
+        image = PIL.Image.alpha_composite(ground, rgba)
+    grey = image.convert("L")
+    if grey.size != (_IMAGE_SIZE, _IMAGE_SIZE):
+        grey = grey.resize((_IMAGE_SIZE, _IMAGE_SIZE), PIL.Image.Resampling.LANCZOS)
+    return np.asarray(grey)
+
+
+def _csv(header: Sequence[str], table: Iterable[tuple[str, Iterable[Any]]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([name, *row] for name, row in table)
+    return text.getvalue()

@@ -1,0 +1,247 @@
+"""The command ``jaxdnn run``: a workflow's flags, its run, and what it leaves."""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from jaxdnn import workflows
+from jaxdnn.errors import ConfigError
+from jaxdnn.interruption import Interruption
+from jaxdnn.workflows import Workflow
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxdnn.workflows.result import Result
+
+__all__ = ["run"]
+
+C = TypeVar("C")
+I = TypeVar("I")  # noqa: E741 (inputs)
+F = TypeVar("F")
+
+
+@dataclass(frozen=True)
+class NoInputs:
+    """Nothing is read."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is written."""
+
+    json: Path | None = None
+    """Everything the run computed, unrounded, as JSON."""
+
+
+@dataclass(frozen=True)
+class Curves(Figures):
+    """What is written."""
+
+    plot: Path | None = None
+    """Picture of the losses; None for no picture."""
+
+
+@dataclass(frozen=True)
+class Network(Curves):
+    """What is written."""
+
+    checkpoint: Path | None = None
+    """Trained parameters, as safetensors under torch's names."""
+
+
+_FILES = {"figures": Figures, "curves": Curves, "network": Network}
+
+
+@dataclass(frozen=True)
+class Arguments(Generic[C, I, F]):
+    """The flags of ``jaxdnn run``: the workflow's own, the seed, and files."""
+
+    config: C
+    inputs: I
+    files: F
+
+    seed: int = 0
+    """Decides everything that is random."""
+
+
+def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> None:
+    """Parse a workflow's flags, run it, and write what was asked for.
+
+    Args:
+      workflow_id: a key of `jaxdnn.workflows.WORKFLOWS`.
+      flags: the command line after it.
+      interruption: hears a signal while a compiled program runs.
+
+    Raises:
+      JaxdnnError: a flag, a file or the data is not as it should be.
+      OSError: what was computed could not be written, after all that could be is.
+      SystemExit: a flag is unknown or misspelt, or help was asked for.
+    """
+    from jaxdnn import terminal
+    from jaxdnn.workflows.config import require_seed
+    from jaxdnn.workflows.result import device_and_precision
+
+    workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
+    arguments = _parse(workflow, module, flags)
+    require_seed(arguments.seed)
+    paths = {
+        field.name: path
+        for field in dataclasses.fields(arguments.files)
+        if (path := getattr(arguments.files, field.name)) is not None
+    }
+    _check(paths)
+
+    console = terminal.console()
+    inputs: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = {}
+    if hasattr(module, "Inputs"):
+        with terminal.download_bars(console) as bars:
+            data, source = arguments.inputs.load(arguments.seed, bars)
+        inputs, keywords["data_source"] = (data,), source
+    device, precision = device_and_precision()
+    console.print(f"{workflow_id} on {device}, {precision}", markup=False, end="")
+    console.print(f", {keywords['data_source']}" if keywords else "", markup=False)
+
+    with terminal.RunProgress(console) as progress:
+        if "progress" in inspect.signature(module.run).parameters:
+            keywords["progress"] = progress
+        result = interruption.wait_for(
+            lambda: module.run(arguments.seed, arguments.config, *inputs, **keywords)
+        )
+
+    written, failures = _write(workflow, result, paths)
+    _report(console, result, as_documented=_is_documented(module, arguments))
+    for description, path in written:
+        console.print(f"{description} in {path}", markup=False)
+    if failures:
+        raise OSError("; ".join(failures))
+
+
+def _parse(workflow: Workflow, module: ModuleType, flags: Sequence[str]) -> Arguments:
+    import tyro
+
+    inputs = getattr(module, "Inputs", NoInputs)
+    files = _FILES[workflow.kind]
+    plot = {} if workflow.kind == "figures" else {"plot": Path(f"{workflow.id}.png")}
+    return tyro.cli(
+        Arguments[module.Config, inputs, files],
+        prog=f"jaxdnn run {workflow.id}",
+        description=f"{workflow.title}: {workflow.summary}.",
+        args=list(flags),
+        default=Arguments(module.Config(), inputs(), files(**plot), seed=module.SEED),
+        registry=_number_parsers(),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _number_parsers() -> Any:
+    """How tyro reads a hyperparameter that may be an array in a sweep: as a plain number."""
+    import tyro.constructors
+
+    from jaxdnn.workflows.config import Real
+
+    parsers = tyro.constructors.ConstructorRegistry()
+
+    @parsers.primitive_rule
+    def parse_real(
+        info: tyro.constructors.PrimitiveTypeInfo,
+    ) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if info.type != Real:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FLOAT",
+            instance_from_str=lambda words: float(words[0]),
+            is_instance=lambda value: isinstance(value, float),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return parsers
+
+
+def _check(paths: dict[str, Path]) -> None:
+    """Raise ConfigError if a result could not be written."""
+    from jaxdnn import plots
+    from jaxdnn.files import check_writable
+
+    options: dict[Path, str] = {}
+    for name in ("plot", "checkpoint", "json"):
+        if name not in paths:
+            continue
+        path, option = paths[name], f"--{name}"
+        check_writable(path, option=option)
+        if (other := options.setdefault(path.resolve(), option)) != option:
+            raise ConfigError(f"{other} and {option} both name {path}; give each its own file.")
+    if "plot" in paths:
+        plots.check_format(paths["plot"], option="--plot")
+
+
+def _is_documented(module: ModuleType, arguments: Arguments) -> bool:
+    """Whether everything is as the document has it, so that its figures are to be expected."""
+    return arguments.config == module.Config() and (
+        arguments.seed == module.SEED or hasattr(module, "Inputs")
+    )
+
+
+def _write(
+    workflow: Workflow, result: "Result", paths: dict[str, Path]
+) -> tuple[list[tuple[str, Path]], list[str]]:
+    """Write every file that was asked for, what cannot be made again first, whatever fails."""
+    from jaxdnn import checkpoint, plots
+    from jaxdnn.files import write_atomically
+
+    def write_checkpoint(path: Path) -> None:
+        assert result.network
+        metadata = {
+            "workflow": workflow.id,
+            "config": result.to_dict()["config"],
+            "preprocessing": dict(result.network.preprocessing),
+        }
+        checkpoint.save(path, result.network.params, metadata=metadata)
+
+    def write_json(path: Path) -> None:
+        with write_atomically(path) as file:
+            file.write(json.dumps(result.to_dict(), allow_nan=False).encode() + b"\n")
+
+    def write_plot(path: Path) -> None:
+        plots.picture(path, result, title=workflow.title)
+
+    written, failures = [], []
+    for name, description, write in (
+        ("checkpoint", "checkpoint", write_checkpoint),
+        ("json", "measurements", write_json),
+        ("plot", "picture", write_plot),
+    ):
+        if name in paths:
+            try:
+                write(paths[name])
+                written.append((description, paths[name]))
+            except OSError as error:
+                failures.append(f"the {description} could not be written to {paths[name]}: {error}")
+    return written, failures
+
+
+def _report(console: "Console", result: "Result", *, as_documented: bool) -> None:
+    from jaxdnn import terminal
+
+    terminal.show_figures(console, result.figures, as_documented=as_documented)
+    for remark in result.remarks:
+        console.print(f"- {remark}", markup=False)
+    if result.diverged_at is not None:
+        console.print(f"the loss is not finite from step {result.diverged_at} on; lower --lr")
+    if result.training is None:
+        return
+    training = result.training
+    if training.test_accuracy_by_epoch is not None:
+        console.print(f"test accuracy {training.test_accuracy:.2%}", style="bold")
+    rate = training.samples / max(training.train_seconds, 1e-9)
+    console.print(
+        f"compiling {training.compile_seconds:.1f} s, training {training.train_seconds:.1f} s "
+        f"({rate:,.0f} samples/s)"
+    )

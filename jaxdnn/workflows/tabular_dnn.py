@@ -1,0 +1,284 @@
+"""A deep network on a table: two classes, all rows at once or in mini-batches.
+
+The mirror of `reference_torch.workflows.tabular_dnn`. With ``batch_size`` None a run is 5,000 steps
+on all training rows; with a number it is epochs of shuffled mini-batches.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from jaxdnn import interop, models, torch_rng, training
+from jaxdnn.data import synthetic, tabular
+from jaxdnn.data.batches import shuffle
+from jaxdnn.data.synthetic import Split
+from jaxdnn.data.tabular import Table
+from jaxdnn.losses import bce
+from jaxdnn.models import Model, Params
+from jaxdnn.training import Progress, TrainState
+from jaxdnn.workflows.config import Real, register, require_count, require_positive, require_seed
+from jaxdnn.workflows.result import Network, Result, Training
+
+__all__ = [
+    "HIDDEN",
+    "SEED",
+    "Config",
+    "Inputs",
+    "accuracy",
+    "data_and_start",
+    "fit",
+    "init",
+    "loss",
+    "model",
+    "optimizer",
+    "run",
+    "train",
+]
+
+SEED = 1
+
+HIDDEN = (32, 8, 4)
+
+
+@register(numbers=["lr"])
+@dataclass(frozen=True)
+class Config:
+    """The document's settings."""
+
+    epochs: int = 5000
+    """Passes over the training rows; the document takes 500 with mini-batches."""
+
+    lr: Real = 0.005
+    """Learning rate of Adam."""
+
+    batch_size: int | None = None
+    """Rows a step, shuffled in every epoch, 128 in the document; None for all rows."""
+
+    standardise: bool = False
+    """Give every feature mean 0 and standard deviation 1 over the training rows."""
+
+    def __post_init__(self) -> None:
+        require_count("epochs", self.epochs)
+        require_positive("lr", self.lr)
+        if self.batch_size is not None:
+            require_count("batch_size", self.batch_size)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is read."""
+
+    csv: Path | None = None
+    """Table with a header: a column of row names, features, a label of 0 or 1 last; plain or .gz.
+    By default a generated one of 759 rows and 8 features."""
+
+    label: str | None = None
+    """Name of the column of labels; by default the last one."""
+
+    index_column: str | None = None
+    """Name of the column of row names; by default the first one. '' if there is none."""
+
+    def load(self, seed: int, progress: Any = None) -> tuple[Table, str]:
+        """The table, and where it came from in words."""
+        if self.csv is None:
+            return tabular.generate(seed), "generated table"
+        table = tabular.read_csv(self.csv, label=self.label, index_column=self.index_column)
+        return table, str(self.csv)
+
+
+def model(features: int) -> Model:
+    """The network ``features``-32-8-4-1, a sigmoid after every layer."""
+    sizes = (features, *HIDDEN, 1)
+    return models.mlp(sizes, activation=jax.nn.sigmoid, final_activation=jax.nn.sigmoid)
+
+
+def data_and_start(seed: int, table: Table) -> tuple[Split, Params]:
+    """The split and the network as torch makes them after a seed, in this order."""
+    generator = torch_rng.Generator(seed)
+    data = synthetic.split(generator, table.features, table.labels[:, None])
+    features = table.features.shape[1]
+    tensors = generator.mlp((features, *HIDDEN, 1))
+    like = jax.eval_shape(model(features).init, jax.random.key(0))
+    return data, interop.from_torch(tensors, like=like)
+
+
+def loss(
+    params: Params, x: Float[Array, "batch features"], y: Float[Array, "batch 1"]
+) -> Float[Array, ""]:
+    """Mean binary cross-entropy."""
+    return bce(model(x.shape[1]).apply(params, x), y)
+
+
+def optimizer(config: Config) -> optax.GradientTransformation:
+    """Adam, with torch's defaults, which are optax's too."""
+    return optax.adam(config.lr)
+
+
+def init(params: Params, config: Config) -> TrainState:
+    """The state before the first step."""
+    return TrainState(params, optimizer(config).init(params))
+
+
+def train(
+    state: TrainState,
+    key: Key[Array, ""],
+    config: Config,
+    data: Split,
+    *,
+    progress: Progress | None = None,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Every step of a run.
+
+    Args:
+      state: where it starts.
+      key: decides the shuffles, if there are mini-batches.
+      config: how long, how fast, and in which batches.
+      data: the training rows are used.
+      progress: told how the run goes while it goes on.
+
+    Returns:
+      The state at the end, and the loss before every step.
+    """
+    rows = jnp.asarray(data.train_features), jnp.asarray(data.train_labels)
+    batch_size = config.batch_size
+    if batch_size is None:
+        return training.train_full_batch(
+            loss, optimizer(config), state, rows, steps=config.epochs, progress=progress
+        )
+
+    def epoch(
+        state: TrainState, number: Int[Array, ""]
+    ) -> tuple[TrainState, Float[Array, " steps"]]:
+        order = shuffle(jax.random.fold_in(key, number), len(rows[0]))
+        return training.train_epoch(
+            loss,
+            optimizer(config),
+            state,
+            rows,
+            order,
+            batch_size=batch_size,
+            epoch=number,
+            progress=progress,
+        )
+
+    state, losses = jax.lax.scan(epoch, state, jnp.arange(config.epochs))
+    return state, losses.ravel()
+
+
+def fit(
+    key: Key[Array, ""], config: Config, data: Split
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """A whole run as one pure function of a key: start, shuffles, every step.
+
+    Example:
+      >>> data, _ = data_and_start(0, tabular.generate(0))
+      >>> state, losses = jax.jit(fit)(jax.random.key(0), Config(epochs=20, batch_size=128), data)
+      >>> losses.shape
+      (100,)
+    """
+    shuffle_key, init_key = jax.random.split(key)
+    params = model(data.train_features.shape[1]).init(init_key)
+    return train(init(params, config), shuffle_key, config, data)
+
+
+def accuracy(
+    probabilities: Float[Array, "rows 1"], labels: Float[Array, "rows 1"]
+) -> Float[Array, ""]:
+    """The share of rows on the right side of 0.5."""
+    return ((probabilities >= 0.5) == labels).mean()
+
+
+def run(
+    seed: int,
+    config: Config,
+    data: Table,
+    *,
+    data_source: str,
+    progress: Progress | None = None,
+) -> Result:
+    """What ``jaxdnn run tabular-dnn`` does: split, train, test.
+
+    Args:
+      seed: of torch's generator, for split and start, and of the key of the shuffles.
+      config: how long, how fast, and in which batches.
+      data: the table.
+      data_source: where it came from, in words.
+      progress: told how the run goes while it goes on.
+
+    Returns:
+      The losses, the accuracy, and the network.
+
+    Raises:
+      ConfigError: the seed is negative or does not fit 31 bits.
+
+    Example:
+      >>> result = run(0, Config(epochs=10), tabular.generate(0), data_source="generated")
+      >>> len(result.losses)
+      10
+    """
+    require_seed(seed)
+    parts, params = data_and_start(seed, data)
+    preprocessing: dict[str, Any] = {
+        "outputs": "probability",
+        "feature_names": list(data.feature_names),
+        "label_name": data.label_name,
+    }
+    if config.standardise:
+        scale = tabular.standardisation(parts.train_features)
+        parts = parts._replace(
+            train_features=tabular.standardise(parts.train_features, scale),
+            test_features=tabular.standardise(parts.test_features, scale),
+        )
+        preprocessing |= {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
+
+    rows = len(parts.train_labels)
+    if progress is not None:
+        progress.on_start(epochs=config.epochs, samples=rows, batch_size=config.batch_size or rows)
+    (state, losses), timing = training.compile_and_run(
+        partial(train, progress=progress),
+        init(params, config),
+        jax.random.key(seed),
+        config,
+        jax.device_put(parts),
+    )
+    apply = jax.jit(model(len(data.feature_names)).apply)
+    probabilities = apply(state.params, jnp.asarray(parts.test_features))
+    correct = int(((np.asarray(probabilities) >= 0.5) == parts.test_labels).sum())
+    test_rows = len(parts.test_labels)
+    base_rate = max(parts.test_labels.mean(), 1 - parts.test_labels.mean())
+
+    figures = {
+        "tabular_dnn.accuracy": {"value": correct / test_rows, "larger_class": base_rate},
+        "tabular_dnn.loss": {"first": losses[0], "last": losses[-1], "steps": len(losses)},
+    }
+    remarks = []
+    if config.batch_size is not None:
+        remarks.append(
+            "mini-batches: the document's listing never defines its loss; the mean binary "
+            "cross-entropy of its full-batch listing is taken"
+        )
+    steps = len(losses) // config.epochs
+    name = "all training rows" if config.batch_size is None else f"{steps} mini-batches an epoch"
+    return Result(
+        "tabular-dnn",
+        seed,
+        config,
+        figures,
+        tuple(remarks),
+        curves={name: losses},
+        training=Training(
+            data_source=data_source,
+            samples=config.epochs * rows,
+            compile_seconds=timing.compile_seconds,
+            train_seconds=timing.run_seconds,
+            test_accuracy_by_epoch=np.array([correct / test_rows]),
+        ),
+        network=Network(state.params, preprocessing),
+    )

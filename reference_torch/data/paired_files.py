@@ -1,0 +1,34 @@
+"""A table and a text file that belong together, line by line."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas
+from torch.utils.data import Dataset
+
+__all__ = ["PairedFiles"]
+
+
+class PairedFiles(Dataset):
+    """Samples of a CSV row and a line of text, indexed in step.
+
+    Args:
+      csv_file: a table with a header.
+      text_file: as many lines as the table has rows.
+
+    Raises:
+      ValueError: the lengths differ.
+    """
+
+    def __init__(self, csv_file: str | os.PathLike[str], text_file: str | os.PathLike[str]) -> None:
+        self.table = pandas.read_csv(csv_file)
+        self.lines = Path(text_file).read_text(encoding="utf-8").splitlines()
+        if len(self.table) != len(self.lines):
+            raise ValueError(f"{len(self.table)} rows need as many lines; got {len(self.lines)}.")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int) -> tuple[dict[Any, Any], str]:
+        return self.table.iloc[index].to_dict(), self.lines[index]

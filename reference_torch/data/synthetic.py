@@ -1,0 +1,57 @@
+"""The tutorials' generated data sets, from torch's global generator."""
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import TensorDataset, random_split
+
+__all__ = ["Line", "Split", "Sums", "line", "split", "sums"]
+
+
+class Line(NamedTuple):
+    """Samples of a plane with noise."""
+
+    features: torch.Tensor
+    labels: torch.Tensor
+
+
+class Sums(NamedTuple):
+    """Samples in classes by the sum of their features."""
+
+    features: torch.Tensor
+    one_hot: torch.Tensor
+
+
+class Split(NamedTuple):
+    """A data set in two parts."""
+
+    train_features: torch.Tensor
+    train_labels: torch.Tensor
+    test_features: torch.Tensor
+    test_labels: torch.Tensor
+
+
+def line(
+    samples: int, *, w: tuple[float, ...] = (2.0, -3.4), b: float = 4.2, noise: float = 0.01
+) -> Line:
+    """A plane with noise: y = X w + b + ε."""
+    features = torch.normal(0.0, 1.0, (samples, len(w)))
+    labels = features @ torch.tensor(w) + b
+    labels += torch.normal(0.0, noise, labels.shape)
+    return Line(features, labels.reshape(-1, 1))
+
+
+def sums(samples: int) -> Sums:
+    """Three uniform features, and a class: a sum below 1, between 1 and 2, or above 2."""
+    x1, x2, x3 = torch.rand(samples, 1), torch.rand(samples, 1), torch.rand(samples, 1)
+    total = x1 + x2 + x3
+    classes = torch.cat([total < 1, (total > 1) & (total < 2), total > 2], dim=1)
+    return Sums(torch.cat([x1, x2, x3], dim=1), classes.float())
+
+
+def split(features: torch.Tensor, labels: torch.Tensor, *, train_share: float = 0.7) -> Split:
+    """Permute the samples, then cut them in two."""
+    count = int(len(features) * train_share)
+    samples = TensorDataset(features, labels)
+    train, test = random_split(samples, [count, len(features) - count])
+    return Split(*samples[train.indices], *samples[test.indices])

@@ -1,0 +1,29 @@
+"""Steps that `torch.optim` does not have."""
+
+from collections.abc import Callable
+
+import torch
+
+__all__ = ["newton_step"]
+
+
+def newton_step(
+    loss: Callable[[torch.Tensor], torch.Tensor], w: torch.Tensor, *, lr: float = 1.0
+) -> torch.Tensor:
+    """One step of Newton's method, w − lr·H⁻¹·∂L/∂w.
+
+    Args:
+      loss: twice differentiable.
+      w: where the step starts, shape ``(n,)``; it is not changed.
+      lr: the share of the step to take.
+
+    Returns:
+      The weights after the step.
+
+    Example:
+      >>> newton_step(lambda w: ((w - 3.0) ** 2).sum(), torch.zeros(2))
+      tensor([3., 3.])
+    """
+    hessian = torch.autograd.functional.hessian(loss, w)
+    gradient = torch.autograd.functional.jacobian(loss, w)
+    return w - lr * torch.linalg.solve(hessian, gradient)

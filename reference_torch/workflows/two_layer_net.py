@@ -1,0 +1,153 @@
+"""Two layers without bias, differentiated by hand, automatically, and inside a module.
+
+The mirror of `jaxdnn.workflows.two_layer_net`: read the two side by side.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from reference_torch.losses import mse
+from reference_torch.training import StepInfo
+
+__all__ = [
+    "Config",
+    "TwoLayer",
+    "data_and_start",
+    "forward",
+    "gradients_by_hand",
+    "loss",
+    "sequential_loss",
+    "step",
+    "step_by_hand",
+    "train",
+]
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The document's settings."""
+
+    epochs: int = 20
+    """Steps, each on all the data."""
+
+    lr: float = 1e-6
+    """Learning rate."""
+
+    as_printed: bool = True
+    """Clamp the gradient by hand as the document does; otherwise mask it, as is meant."""
+
+
+def data_and_start(seed: int) -> tuple[torch.Tensor, torch.Tensor, Weights]:
+    """Inputs, targets and weights, all standard normal."""
+    torch.manual_seed(seed)
+    x, y = torch.randn(100, 1000), torch.randn(100, 10)
+    return x, y, {"w1": torch.randn(1000, 100), "w2": torch.randn(100, 10)}
+
+
+class TwoLayer(nn.Module):
+    """A module whose forward pass takes its weights as arguments."""
+
+    def forward(self, x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor) -> torch.Tensor:
+        """``relu(x w1) w2``."""
+        return (x @ w1).clamp(min=0) @ w2
+
+    def backward(self) -> None:
+        """Never called by autograd, which knows its own way back."""
+        raise AssertionError
+
+
+def forward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor) -> torch.Tensor:
+    """``relu(x w1) w2``, by the module."""
+    return TwoLayer()(x, w1, w2)
+
+
+def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The sum of squared errors."""
+    return (forward(x, **weights) - y).pow(2).sum()
+
+
+@torch.no_grad()
+def gradients_by_hand(
+    weights: Weights, x: torch.Tensor, y: torch.Tensor, *, as_printed: bool
+) -> tuple[torch.Tensor, Weights, torch.Tensor]:
+    """The loss, both gradients and the hidden layer's, written out.
+
+    Args:
+      weights: ``w1`` and ``w2``.
+      x: inputs.
+      y: targets.
+      as_printed: clamp the hidden layer's gradient at 0, which is not what relu does.
+
+    Returns:
+      The loss, the gradients of both weights, and that of the hidden layer.
+    """
+    before = x.mm(weights["w1"])
+    hidden = before.clamp(min=0)
+    outputs = hidden.mm(weights["w2"])
+    grad_outputs = 2 * (outputs - y)
+    grad_hidden = grad_outputs.mm(weights["w2"].t())
+    if as_printed:
+        grad_hidden.clamp_(min=0)
+    else:
+        grad_hidden[before <= 0] = 0
+    grads = {"w1": x.t().mm(grad_hidden), "w2": hidden.t().mm(grad_outputs)}
+    return (outputs - y).pow(2).sum(), grads, grad_hidden
+
+
+def step_by_hand(
+    weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float, as_printed: bool
+) -> StepInfo:
+    """One step along the gradients by hand; the weights are changed."""
+    value, grads, _ = gradients_by_hand(weights, x, y, as_printed=as_printed)
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight -= lr * grads[name]
+    return StepInfo(value, grads)
+
+
+def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:
+    """One step along the gradients of autograd; the weights, which require them, are changed."""
+    value = loss(weights, x, y)
+    value.backward()
+    grads = {}
+    with torch.no_grad():
+        for name, weight in weights.items():
+            assert weight.grad is not None
+            grads[name] = weight.grad.clone()
+            weight -= lr * weight.grad
+            weight.grad = None  # backward adds to what is there
+    return StepInfo(value.detach(), grads)
+
+
+def train(
+    weights: Weights, x: torch.Tensor, y: torch.Tensor, config: Config, *, by_hand: bool
+) -> torch.Tensor:
+    """Every step of a run; the weights are changed.
+
+    Args:
+      weights: the start.
+      x: inputs.
+      y: targets.
+      config: how long, how fast, and which backward pass by hand.
+      by_hand: whether to differentiate by hand.
+
+    Returns:
+      The loss before every step.
+    """
+    losses = []
+    for _ in range(config.epochs):
+        if by_hand:
+            info = step_by_hand(weights, x, y, lr=config.lr, as_printed=config.as_printed)
+        else:
+            info = step(weights, x, y, lr=config.lr)
+        losses.append(info.loss)
+    return torch.stack(losses)
+
+
+def sequential_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The sum of squared errors of an ``nn.Sequential`` of two layers."""
+    return mse(model(x), y, reduction="sum")
