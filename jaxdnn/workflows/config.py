@@ -73,11 +73,12 @@ def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
     return decorate
 
 
-def require_count(name: str, value: Any) -> None:
-    """Raise ConfigError unless a value is a whole number from 1 to what 31 bits hold."""
-    if not _is_whole(value) or not 1 <= value < 2**31:
+def require_count(name: str, value: Any, *, at_least: int = 1) -> None:
+    """Raise ConfigError unless a value is a whole number from 1, say, to what 31 bits hold."""
+    if not _is_whole(value) or not at_least <= value < 2**31:
         raise ConfigError(
-            f"{name} must be a whole number of at least 1, and less than 2**31; got {value!r}."
+            f"{name} must be a whole number of at least {at_least}, and less than 2**31; "
+            f"got {value!r}."
         )
 
 

@@ -191,7 +191,7 @@ def _round(computed: Any, printed: Any, entry: Entry) -> Any:
     return round(computed, digits) + 0.0  # -0 is 0
 
 
-def _half_digit(printed: float, entry: Entry) -> float:
+def _half_digit(printed: float | int, entry: Entry) -> float:
     """Half a unit of the last significant digit."""
     if entry.significant is None or printed == 0:
         return 0.0

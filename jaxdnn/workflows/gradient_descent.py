@@ -191,7 +191,7 @@ def layer_train(
     return training.train_full_batch(layer_loss, optimizer, state, (x, y), steps=steps)
 
 
-def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
+def closed_form(w: float | int, steps: int, lr: float = 0.01) -> float:
     r"""Where the layer's weight is after some steps.
 
     .. math:: w_t = 2 - (2 - w_0)(1 - 2 \eta \overline{x^2})^t, \quad \overline{x^2} = 14/3
@@ -234,7 +234,7 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     # Two of the document's descents are in double precision.
     with jax.enable_x64(True):
         descend = jax.jit(lambda x: train(lambda x: step_by_hand(x, lr=lr), x, steps=10))
-        by_hand = descend(0.0)[0].item()
+        by_hand = np.float64(descend(0.0)[0])
         rows = design_matrix(jnp.arange(3.0))
         y = rows @ jnp.array([2.0, 3.0, 4.0])
         fit = jax.jit(
@@ -260,24 +260,27 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     )
     w0 = start["linear"]["kernel"].item()
     weight = state.params["linear"]["kernel"].item()
-    layer_lr = float(np.asarray(config.layer_lr))
 
+    with np.errstate(over="ignore", invalid="ignore"):  # where a descent diverges
+        value = (by_hand + 1) ** 2
+        layer_lr = np.float64(config.layer_lr)
+        closed_forms = [closed_form(w0, steps, layer_lr) for steps in (30, 60)]
     figures = {
-        "gradient_descent.by_hand": {"x": by_hand, "value": (by_hand + 1) ** 2},
+        "gradient_descent.by_hand": {"x": by_hand, "value": value},
         "gradient_descent.autograd": {"x": ends[0], "grads": info.grads[0]},
         "gradient_descent.quadratic_fit": {"w": quadratic},
         "gradient_descent.one_weight": {"w": one_weight},
         "gradient_descent.linear_layer": {
             "printed": weight,
             "start": w0,
-            "closed_form": closed_form(w0, 30, layer_lr),
-            "closed_form_after_60": closed_form(w0, 60, layer_lr),
+            "closed_form": closed_forms[0],
+            "closed_form_after_60": closed_forms[1],
         },
         "gradient_descent.newton": {"w": solved},
     }
     remarks = [
         "printing a function: the document prints y where y(x) is meant; its value at the end is "
-        f"{(by_hand + 1) ** 2:.6f}"
+        f"{value:.6f}"
     ]
     if config == Config():
         low, high = closed_form(-1, 30), closed_form(1, 30)

@@ -121,7 +121,7 @@ def orders(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epochs samp
 
 def predict(weights: Weights, x: Float[Array, "batch 2"]) -> Float[Array, "batch 1"]:
     """``x w + b``."""
-    return x @ weights["w"] + weights["b"]
+    return x @ weights["w"] + weights["b"][None]
 
 
 def squared_loss(

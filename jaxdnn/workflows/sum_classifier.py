@@ -74,7 +74,7 @@ class Config:
     def __post_init__(self) -> None:
         require_count("epochs", self.epochs)
         require_nonnegative("lr", self.lr)
-        require_count("samples", self.samples - 1)
+        require_count("samples", self.samples, at_least=2)
 
 
 def data_and_start(seed: int, samples: int) -> tuple[Split, Params]:
