@@ -4,9 +4,9 @@ The submodules are the public interface; each is imported when first used, so th
 ``import jaxdnn`` loads neither JAX nor a device:
 
 - `jaxdnn.models`, `jaxdnn.losses`: networks as ``init``/``apply`` pairs, and what they minimise.
-- `jaxdnn.training`: one step, an epoch as one scan, evaluation.
+- `jaxdnn.training`, `jaxdnn.optim`: one step, an epoch as one scan, evaluation; Newton's step.
 - `jaxdnn.workflows`: the tutorials, one module each.
-- `jaxdnn.data`: data sets.
+- `jaxdnn.data`, `jaxdnn.torch_rng`: data sets, loaders, splits; torch's random numbers.
 - `jaxdnn.interop`, `jaxdnn.checkpoint`: parameters under torch's names, in memory and on disk.
 - `jaxdnn.parity`: the comparison with PyTorch, step by step.
 """
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         interop,
         losses,
         models,
+        optim,
         parity,
+        torch_rng,
         training,
         workflows,
     )
@@ -35,7 +37,9 @@ __all__ = [
     "interop",
     "losses",
     "models",
+    "optim",
     "parity",
+    "torch_rng",
     "training",
     "workflows",
 ]

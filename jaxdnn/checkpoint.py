@@ -100,7 +100,7 @@ def _read(
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
     try:
         metadata = json.loads(header.get("jaxdnn", "{}"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # the former also for too long a number
         raise CheckpointError(f"{path} has metadata that is not JSON: {error}.") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path} has metadata that is not a JSON object.")

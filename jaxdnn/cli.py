@@ -173,4 +173,4 @@ def _predict(options: argparse.Namespace) -> None:
         sys.stdout.write(table)
         return
     with write_atomically(options.output) as file:
-        file.write(table.encode())
+        file.write(table.encode(errors="backslashreplace"))  # as standard output does

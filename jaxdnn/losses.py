@@ -1,9 +1,12 @@
 """Losses with torch's reductions."""
 
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Integer
 
 __all__ = ["Reduction", "bce", "cross_entropy", "mse"]
@@ -120,20 +123,22 @@ def bce(
 
 @jax.custom_jvp
 def _bce(x: Array, y: Array) -> Array:
-    log_x, log_not_x = _bounded_logs(x)
-    return (y - 1) * log_not_x - y * log_x
+    return (y - 1) * jnp.maximum(jnp.log1p(-x), -100) - y * jnp.maximum(jnp.log(x), -100)
 
 
-@_bce.defjvp
-def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+@partial(_bce.defjvp, symbolic_zeros=True)
+def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
-    log_x, log_not_x = _bounded_logs(x)
-    slope = (x - y) / jnp.maximum(x * (1 - x), 1e-12)
-    return _bce(x, y), slope * dx + (log_not_x - log_x) * dy
+    slope = jnp.zeros_like(x)
+    if not isinstance(dx, SymbolicZero):
+        slope += dx * (x - y) / jnp.maximum(x * (1 - x), _SMALLEST_VARIANCE)
+    if not isinstance(dy, SymbolicZero):
+        slope += dy * (jnp.log1p(-x) - jnp.log(x))  # torch does not bound this one
+    return _bce(x, y), slope
 
 
-def _bounded_logs(x: Array) -> tuple[Array, Array]:
-    return jnp.maximum(jnp.log(x), -100), jnp.maximum(jnp.log1p(-x), -100)
+_SMALLEST_VARIANCE = float(np.float32(1e-12))
+"""What torch divides by at least: a constant of single precision in any precision."""
 
 
 def _require_same_shape(outputs: Array, targets: Array) -> None:
@@ -141,7 +146,7 @@ def _require_same_shape(outputs: Array, targets: Array) -> None:
         raise ValueError(f"outputs {outputs.shape} and targets {targets.shape} differ in shape.")
 
 
-def _reduce(losses: Array, reduction: Reduction) -> Array:
+def _reduce(losses: Array, reduction: str) -> Array:
     match reduction:
         case "mean":
             return losses.mean()

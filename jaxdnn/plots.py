@@ -59,39 +59,46 @@ def picture(path: Path, result: Result, *, title: str) -> None:
     """
     panels = 2 if result.scatter else 1
     figure = Figure(figsize=(7 * panels, 4.2), layout="constrained")
-    all_axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_curves(all_axes[0], result, title)
-    if result.scatter:
-        _draw_scatter(all_axes[1], result.scatter)
     ending = path.suffix[1:].lower()
     # The same run draws the same bytes.
     dated = {"pdf": "CreationDate", "svg": "Date"}
     metadata = {dated[ending]: None} if ending in dated else None
-    with write_atomically(path) as file, rc_context({"svg.hashsalt": title}):
-        figure.savefig(file, format=ending, dpi=150, metadata=metadata)
+    with rc_context({"svg.hashsalt": title}):
+        all_axes = figure.subplots(1, panels, squeeze=False)[0]
+        _draw_curves(all_axes[0], result, title)
+        if result.scatter:
+            _draw_scatter(all_axes[1], result.scatter)
+        with write_atomically(path) as file:
+            figure.savefig(file, format=ending, dpi=150, metadata=metadata)
 
 
 _COLOURS = (("#9ecae1", "#08519c"), ("#fdae6b", "#a63603"), ("#a1d99b", "#006d2c"))
 _MORE_COLOURS = ("#756bb1", "#636363")
+_LARGEST = 1e38
 
 
 def _draw_curves(axes: Axes, result: Result, title: str) -> None:
     colours = [*_COLOURS, *((colour, colour) for colour in _MORE_COLOURS)]
+    # Of losses near the largest number, matplotlib finds no scale.
+    curves = {
+        name: np.where(np.abs(losses) < _LARGEST, losses, np.nan).astype(np.float64)
+        for name, losses in result.curves.items()
+    }
     for (name, losses), (faint, strong) in zip(
-        result.curves.items(), itertools.cycle(colours), strict=False
+        curves.items(), itertools.cycle(colours), strict=False
     ):
         steps = np.arange(1, len(losses) + 1)
         window = len(losses) // 50
-        if window < 2 or np.all(np.diff(losses) <= 0):
+        if window < 2 or np.all(losses[1:] <= losses[:-1]):
             axes.plot(steps, losses, color=strong, label=name)
             continue
         axes.plot(steps, losses, color=faint, linewidth=0.6)
         mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
         middles = steps[window // 2 :][: len(mean)]
         axes.plot(middles, mean, color=strong, label=f"{name}, mean of {window} steps")
-    losses = np.concatenate(list(result.curves.values()))
-    positive = losses[np.isfinite(losses) & (losses > 0)]
-    longest = max(map(len, result.curves.values()))
+    losses = np.concatenate(list(curves.values()))
+    positive = losses[losses > 0]
+    longest = max(map(len, curves.values()))
     axes.set(xlabel="step", ylabel="loss", title=title, xlim=(min(1, longest - 1), longest))
     if len(positive) and positive.max() > 100 * positive.min():
         # What has died out to rounding would leave no room for the rest.

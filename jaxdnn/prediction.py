@@ -53,25 +53,70 @@ def load(path: str | os.PathLike[str]) -> SavedNetwork:
         are not those of that workflow's network; each is named.
     """
     metadata = checkpoint.read_metadata(path)
-    try:
-        workflow, preprocessing = metadata["workflow"], dict(metadata["preprocessing"])
-        outputs = preprocessing["outputs"]
-        names = preprocessing.get("feature_names", [])
-        module = workflows.load(workflow)
-        model = module.model(len(names)) if hasattr(module, "model") else module.MODEL
-        scale = None
-        if "mean" in preprocessing:
-            moments = (np.asarray(preprocessing[name], np.float32) for name in ("mean", "std"))
-            scale = tabular.Standardisation(*moments)
-    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+    workflow, preprocessing = metadata.get("workflow"), metadata.get("preprocessing")
+    if not _is_complete(workflow, preprocessing):
         raise CheckpointError(
             f"{path} does not say which workflow made it and how its data are prepared; use a "
             "checkpoint that 'jaxdnn run' wrote."
-        ) from error
+        )
+    module = workflows.load(workflow)
+    names = preprocessing.get("feature_names", [])
+    model = module.model(len(names)) if hasattr(module, "model") else module.MODEL
     params, _ = checkpoint.load(path, like=jax.eval_shape(model.init, jax.random.key(0)))
-    if outputs == "digits":
-        return SavedNetwork(workflow, lambda images: module.predict(params, images), preprocessing)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
+        raise CheckpointError(
+            f"{path} holds numbers that are not finite: its training diverged; train it again with "
+            "a lower --lr."
+        )
+    scale = None
+    if "mean" in preprocessing:
+        moments = (np.array(preprocessing[name], np.float32) for name in ("mean", "std"))
+        scale = tabular.Standardisation(*moments)
+    if preprocessing["outputs"] == "digits":
+        return SavedNetwork(
+            workflow, lambda images: module.predict(params, jnp.asarray(images)), preprocessing
+        )
     return SavedNetwork(workflow, _table_network(model, params, scale), preprocessing)
+
+
+# What each network says, and how many features it takes; None for as many as have names.
+_NETWORKS = {
+    "linear-regression": ("number", 2),
+    "lenet": ("digits", 0),
+    "sum-classifier": ("classes", 3),
+    "tabular-dnn": ("probability", None),
+    "mnist-dnn": ("digits", 0),
+}
+
+
+def _is_complete(workflow: Any, preprocessing: Any) -> bool:
+    """Whether metadata, anything that JSON holds, are what ``jaxdnn run`` writes."""
+    if not isinstance(workflow, str) or workflow not in _NETWORKS:
+        return False
+    outputs, features = _NETWORKS[workflow]
+    fixed = features is not None
+    if not isinstance(preprocessing, dict) or preprocessing.get("outputs") != outputs:
+        return False
+    names = preprocessing.get("feature_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return False
+    if len(set(names)) < len(names) or (len(names) != features if fixed else not names):
+        return False
+    if not isinstance(preprocessing.get("label_name", ""), str):
+        return False
+    if not {"mean", "std"} & preprocessing.keys():
+        return True
+    mean, std = preprocessing.get("mean"), preprocessing.get("std")
+    largest = float(np.finfo(np.float32).max)
+
+    def are_numbers(values: Any, smallest: float) -> bool:
+        return (
+            isinstance(values, list)
+            and len(values) == len(names)
+            and all(type(v) in (int, float) and smallest <= v <= largest for v in values)
+        )
+
+    return are_numbers(mean, -largest) and are_numbers(std, 1e-45)
 
 
 def predict_csv(
@@ -155,7 +200,7 @@ def _table_network(
 
 def _in_batches(apply: Callable[[Any], jax.Array], inputs: np.ndarray) -> np.ndarray:
     batches = [inputs[i : i + _BATCH] for i in range(0, len(inputs), _BATCH)]
-    return np.concatenate([np.asarray(apply(jnp.asarray(batch))) for batch in batches])
+    return np.concatenate([np.asarray(apply(batch)) for batch in batches])
 
 
 def _read_images(path: Path) -> UInt8[np.ndarray, "images 28 28"]:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsFloat, SupportsInt
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -127,7 +127,7 @@ class RunProgress:
         """Say what is to come: epochs, the samples of each, and the samples of a step."""
         self._epochs, self._samples, self._batch_size = epochs, samples, batch_size
 
-    def on_step(self, epoch: int, step: int, loss: float) -> None:
+    def on_step(self, epoch: SupportsInt, step: SupportsInt, loss: SupportsFloat) -> None:
         """Move the bar."""
         seen = int(epoch) * self._samples + min((int(step) + 1) * self._batch_size, self._samples)
         now = time.perf_counter()
@@ -143,7 +143,7 @@ class RunProgress:
             numbers=f"loss {float(loss):.4f}" + (f"  {rate:,.0f} samples/s" if rate else ""),
         )
 
-    def on_epoch(self, epoch: int, test_accuracy: float) -> None:
+    def on_epoch(self, epoch: SupportsInt, test_accuracy: SupportsFloat) -> None:
         """Write the epoch's line."""
         self._bar.update(self._task, completed=(int(epoch) + 1) * self._samples)
         # A full disk behind standard output must not end the run; what is written after it says so.

@@ -23,23 +23,13 @@ from fractions import Fraction
 import numpy as np
 from jaxtyping import Float32, Int64, UInt64
 
+from jaxdnn.cephes import fused_multiply_add, log, sine_and_cosine
 from jaxdnn.errors import ConfigError
 
 __all__ = ["Generator"]
 
 _BLOCK = 16  # values that torch makes normal at once; fewer, it makes one by one
 _LARGEST = float(np.finfo(np.float32).max)
-
-# Cephes' polynomials for float32, highest power first.
-_LOG = (
-    *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
-    *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
-)
-_SINE = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
-_COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
-# Constants in parts, so short that a few times all but the last is exact.
-_LOG_OF_2 = (0.693359375, -2.12194440e-4)
-_HALF_PI = (1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)
 
 _Floats = Float32[np.ndarray, "..."]
 _Layer = dict[str, _Floats]
@@ -102,7 +92,7 @@ class Generator:
         if not (low <= high and max(abs(low), abs(high), high - low) <= _LARGEST):
             raise ConfigError(f"uniform values from {low} to {high}: not a range of float32.")
         first, bound = np.float32(low), np.float32(high)
-        values = _fused_multiply_add(self.rand(math.prod(shape)), bound - first, first)
+        values = fused_multiply_add(self.rand(math.prod(shape)), bound - first, first)
         return np.where(values == bound, first, values).reshape(shape)
 
     def randint(self, low: int, high: int, shape: Sequence[int]) -> Int64[np.ndarray, "..."]:
@@ -162,7 +152,7 @@ class Generator:
         values[:whole] = _box_muller(values[:whole])
         if whole < size:
             values[-_BLOCK:] = _box_muller(self.rand(_BLOCK))
-        return _fused_multiply_add(values, np.float32(std), np.float32(mean)).reshape(shape)
+        return fused_multiply_add(values, np.float32(std), np.float32(mean)).reshape(shape)
 
     def randperm(self, n: int) -> Int64[np.ndarray, " n"]:
         """``torch.randperm(n)``, bit for bit: ``0 … n - 1``, each once.
@@ -297,52 +287,7 @@ class Generator:
 def _box_muller(uniform: _Values) -> _Values:
     """Standard normal values: half of each block gives radii, the other half angles."""
     first, second = uniform.reshape(-1, 2, _BLOCK // 2).swapaxes(0, 1)
-    radius = np.sqrt(-2 * _log(1 - first.reshape(-1)))
-    sine, cosine = _sine_and_cosine(np.float32(2 * math.pi) * second.reshape(-1))
+    radius = np.sqrt(-2 * log(1 - first.reshape(-1)))
+    sine, cosine = sine_and_cosine(np.float32(2 * math.pi) * second.reshape(-1))
     halves = np.stack([radius * cosine, radius * sine]).reshape(2, -1, _BLOCK // 2)
     return halves.swapaxes(0, 1).reshape(-1)
-
-
-def _log(x: _Values) -> _Values:
-    """The natural logarithm of positive numbers, rounded as by Cephes' ``logf``."""
-    fraction, exponent = np.frexp(x)
-    is_small = fraction < np.float32(math.sqrt(0.5))
-    exponent = (exponent - is_small).astype(np.float32)
-    x = fraction - 1 + np.where(is_small, fraction, np.float32(0))
-    high, low = _LOG_OF_2
-    rest = _fused_multiply_add(_polynomial(_LOG, x) * x, x * x, exponent * np.float32(low))
-    return _fused_multiply_add(exponent, np.float32(high), x + (rest - x * x / 2))
-
-
-def _sine_and_cosine(angle: _Values) -> tuple[_Values, _Values]:
-    """Of angles from 0 to 2π, rounded as by Cephes' ``sinf`` and ``cosf``."""
-    quarters = ((angle * np.float32(4 / math.pi)).astype(np.int32) + 1) // 2
-    for part in _HALF_PI:
-        angle = _fused_multiply_add(quarters.astype(np.float32), np.float32(-part), angle)
-    square = angle * angle
-    sine = _fused_multiply_add(_polynomial(_SINE, square) * square, angle, angle)
-    cosine = _fused_multiply_add(_polynomial(_COSINE, square) * square, square, -square / 2) + 1
-    in_turn = [sine, cosine, -sine, -cosine]
-    return np.choose(quarters % 4, in_turn), np.choose((quarters + 1) % 4, in_turn)
-
-
-def _polynomial(coefficients: tuple[float, ...], x: _Values) -> _Values:
-    value = np.full_like(x, coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = _fused_multiply_add(value, x, np.float32(coefficient))
-    return value
-
-
-def _fused_multiply_add(x: _Values, y: _Values | np.float32, z: _Values | np.float32) -> _Values:
-    """``x · y + z`` rounded once: in float64 the product is exact, the sum is rounded to odd.
-
-    Reference:
-      Boldo & Melquiond, Emulation of a FMA, IEEE Transactions on Computers 57, 2008.
-    """
-    product = x * np.float64(y)
-    total = product + z
-    rounded_z = total - product
-    error = (product - (total - rounded_z)) + (z - rounded_z)
-    odd = np.nextafter(total, np.copysign(np.inf, error))
-    is_even = total.view(np.int64) % 2 == 0
-    return np.where(is_even & (error != 0), odd, total).astype(np.float32)

@@ -18,9 +18,16 @@ from pathlib import Path
 from typing import Any
 
 EPOCH_GFLOP = 158.5
-"""Multiplications and additions of an epoch's matrix products, forward and backward."""
+"""Of the MNIST DNN: multiplications and additions of an epoch's matrix products, both ways."""
 
 SYSTEMS = ("jaxdnn", "torch")
+
+RUNS = {
+    "train": "MNIST DNN, an epoch",
+    "tabular": "DNN on a table, 5,000 full-batch epochs",
+    "regression": "linear regression from scratch, 3 epochs",
+}
+"""What the systems do in turn, by the command that a worker is given."""
 
 
 def main() -> None:
@@ -40,7 +47,12 @@ def main() -> None:
         return
 
     results: dict[str, Any] = {"machine": _machine()}
-    results["epoch_seconds"] = _take_turns("train", options.repetitions, options.threads)
+    results["seconds"] = {
+        command: _take_turns(command, options.repetitions, options.threads) for command in RUNS
+    }
+    results["tabular_with_compile_seconds"] = _take_turns(
+        "tabular-compiled", options.cold_repetitions, options.threads
+    )
     results["cold_seconds"] = _cold(options.cold_repetitions, options.threads)
     results["test_accuracy"] = _accuracies(options.seeds, options.threads)
     results["matrix_product_gflops"] = _take_turns("product", 3, options.threads)
@@ -56,8 +68,18 @@ def _jaxdnn(threads: int) -> Callable[[str, int], float]:
     import jax
     import jax.numpy as jnp
 
-    from jaxdnn.data import mnist
-    from jaxdnn.workflows import mnist_dnn
+    from jaxdnn.data import mnist, tabular
+    from jaxdnn.workflows import linear_regression, mnist_dnn, tabular_dnn
+
+    table, network = tabular_dnn.data_and_start(1, tabular.generate(1))
+    table_config = tabular_dnn.Config()
+    table_start = tabular_dnn.init(network, table_config)
+    table_arguments = (table_start, jax.random.key(0), table_config, jax.device_put(table))
+    tabular_run = jax.jit(tabular_dnn.train).lower(*table_arguments).compile()
+    points, weights = linear_regression.data_and_start(0, 1000)
+    orders = linear_regression.orders(0, 3, 1000)
+    regression_arguments = jax.device_put((weights, orders, linear_regression.Config(), points))
+    regression_run = jax.jit(linear_regression.train).lower(*regression_arguments).compile()
 
     data = jax.device_put(mnist.load()[0])
     key = jax.random.key(0)
@@ -74,6 +96,16 @@ def _jaxdnn(threads: int) -> Callable[[str, int], float]:
         if command == "train":
             state, _ = jax.block_until_ready(epoch(state, jax.random.key(argument), config, data))
             return time.perf_counter() - start
+        if command == "tabular":
+            jax.block_until_ready(tabular_run(*table_arguments))
+            return time.perf_counter() - start
+        if command == "tabular-compiled":
+            jax.clear_caches()
+            jax.block_until_ready(jax.jit(tabular_dnn.train)(*table_arguments))
+            return time.perf_counter() - start
+        if command == "regression":
+            jax.block_until_ready(regression_run(*regression_arguments))
+            return time.perf_counter() - start
         if command == "product":
             return max(_gflops(lambda: product(matrix).block_until_ready()) for _ in range(10))
         history = fit(jax.random.key(argument), mnist_dnn.Config(), data)[1]
@@ -86,12 +118,19 @@ def _torch(threads: int) -> Callable[[str, int], float]:
     """The reference on preloaded tensors: images normalised once, kept as float32."""
     import torch
 
-    from jaxdnn.data import mnist
+    from jaxdnn.data import mnist, tabular
     from reference_torch import training
     from reference_torch.losses import cross_entropy
-    from reference_torch.workflows import mnist_dnn
+    from reference_torch.workflows import linear_regression, mnist_dnn, tabular_dnn
 
     torch.set_num_threads(threads)
+    generated = tabular.generate(1)
+    table, network = tabular_dnn.data_and_start(
+        1, torch.tensor(generated.features), torch.tensor(generated.labels)
+    )
+    points, weights = linear_regression.data_and_start(0, 1000)
+    weights = {name: weight.requires_grad_() for name, weight in weights.items()}
+    orders = list(linear_regression.orders(0, 3, 1000))
     arrays = [torch.tensor(array) for array in mnist.load()[0]]
     images, test_images = (mnist_dnn.normalise(arrays[i], torch.float32) for i in (0, 2))
     labels, test_labels = arrays[1].long(), arrays[3].long()
@@ -108,6 +147,15 @@ def _torch(threads: int) -> Callable[[str, int], float]:
             order = torch.randperm(len(labels))
             training.train_epoch(loss, optimizer, model, (images, labels), order, batch_size=64)
             training.accuracy(model, test_images, test_labels)
+            return time.perf_counter() - start
+        if command in ("tabular", "tabular-compiled", "regression"):
+            torch.set_num_threads(1)  # such small networks are faster so
+            start = time.perf_counter()
+        if command in ("tabular", "tabular-compiled"):
+            tabular_dnn.train(network, [], tabular_dnn.Config(), table)
+            return time.perf_counter() - start
+        if command == "regression":
+            linear_regression.train(weights, orders, linear_regression.Config(), points)
             return time.perf_counter() - start
         if command == "product":
             return max(_gflops(lambda: matrix @ matrix) for _ in range(10))
@@ -242,34 +290,44 @@ def _print(results: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    def median_and_range(values: list[float], unit: str) -> str:
-        return f"{statistics.median(values):.2f} {unit} ({min(values):.2f} - {max(values):.2f})"
+    def median_and_range(seconds: list[float]) -> str:
+        scale, unit = (1, "s") if statistics.median(seconds) >= 0.1 else (1000, "ms")
+        low, middle, high = (
+            f"{scale * value:.2f}"
+            for value in (min(seconds), statistics.median(seconds), max(seconds))
+        )
+        return f"{middle} {unit} ({low} - {high})"
 
-    def ratio(part: str) -> str:
-        pairs = zip(results[part]["torch"], results[part]["jaxdnn"], strict=True)
+    def ratio(seconds: dict[str, list[float]]) -> str:
+        pairs = zip(seconds["torch"], seconds["jaxdnn"], strict=True)
         ratios = [theirs / ours for theirs, ours in pairs]
         return f"{statistics.median(ratios):.2f} x ({min(ratios):.2f} - {max(ratios):.2f})"
 
-    table = Table("measured", "jaxdnn", "torch eager", "torch / jaxdnn", title="MNIST DNN")
-    for part, label, unit in (
-        ("epoch_seconds", "an epoch, compile excluded", "s"),
-        ("cold_seconds", "five epochs, from the start of the process", "s"),
-    ):
-        cells = (median_and_range(results[part][system], unit) for system in SYSTEMS)
-        table.add_row(label, *cells, ratio(part))
+    table = Table("measured", "jaxdnn", "torch eager", "torch / jaxdnn")
+    rows = [
+        (f"{label}, compile excluded", results["seconds"][command])
+        for command, label in RUNS.items()
+    ]
+    rows += [
+        ("DNN on a table, 5,000 epochs, compile included", results["tabular_with_compile_seconds"]),
+        ("MNIST DNN, five epochs, from the start of the process", results["cold_seconds"]),
+    ]
+    for label, seconds in rows:
+        cells = (median_and_range(seconds[system]) for system in SYSTEMS)
+        table.add_row(label, *cells, ratio(seconds))
     accuracy = results["test_accuracy"]
     seeds = len(accuracy["jaxdnn"])
     table.add_row(
-        f"test accuracy, seeds 0-{seeds - 1}",
+        f"MNIST DNN, test accuracy, seeds 0-{seeds - 1}",
         *("  ".join(f"{value:.2%}" for value in accuracy[system]) for system in SYSTEMS),
     )
     table.add_row("  mean", *(f"{statistics.mean(accuracy[system]):.2%}" for system in SYSTEMS))
     best = max(max(rates) for rates in results["matrix_product_gflops"].values())
     shares = []
     for system in SYSTEMS:
-        rate = EPOCH_GFLOP / statistics.median(results["epoch_seconds"][system])
+        rate = EPOCH_GFLOP / statistics.median(results["seconds"]["train"][system])
         shares.append(f"{rate:.0f} GFLOP/s, {rate / best:.0%}")
-    table.add_row(f"share of the best matrix product, {best:.0f} GFLOP/s", *shares)
+    table.add_row(f"MNIST DNN, share of the best matrix product, {best:.0f} GFLOP/s", *shares)
     console = Console()
     console.print(" ".join(f"{key} {value}" for key, value in results["machine"].items()))
     console.print(table)

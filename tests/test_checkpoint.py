@@ -9,6 +9,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
+import reference_torch.checkpoint
 import reference_torch.models
 from jaxdnn import checkpoint, interop, models
 from jaxdnn.errors import CheckpointError
@@ -80,3 +81,24 @@ def test_missing_file_and_other_model_are_named(params: models.Params, tmp_path:
     checkpoint.save(tmp_path / "other", other, metadata={})
     with pytest.raises(CheckpointError, match=r"net\.3\.bias is missing"):
         checkpoint.load(tmp_path / "other", params)
+
+
+def test_both_sides_write_and_read_the_same_files(params: models.Params, tmp_path: Path) -> None:
+    module = reference_torch.models.mlp(SIZES, flatten=True)
+    checkpoint.save(tmp_path / "ours", params, metadata={"by": "us"})
+    assert reference_torch.checkpoint.load(tmp_path / "ours", module) == {"by": "us"}
+    for name, array in interop.to_torch(params).items():
+        np.testing.assert_array_equal(array, module.state_dict()[name])
+
+    reference_torch.checkpoint.save(tmp_path / "theirs", module, metadata={"by": "them"})
+    loaded, metadata = checkpoint.load(tmp_path / "theirs", params)
+    assert metadata == checkpoint.read_metadata(tmp_path / "theirs") == {"by": "them"}
+    for ours, theirs in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_metadata_that_is_no_object_is_named(params: models.Params, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file(interop.to_torch(params), path, {"jaxdnn": "[1]"})
+    with pytest.raises(CheckpointError, match="metadata that is not a JSON object"):
+        checkpoint.read_metadata(path)

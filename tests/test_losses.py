@@ -77,3 +77,56 @@ def test_label_out_of_range_is_nan_not_another_class(label: int) -> None:
     logits = jnp.zeros((2, 3))
     value = jax.jit(losses.cross_entropy)(logits, jnp.array([0, label]))
     assert np.isnan(value)
+
+
+PROBABILITIES = st.sampled_from([0.0, 1.0, 0.5, 1e-45, 1e-13, 1e-300, 1 - 1e-16, 0.3])
+TARGETS = st.sampled_from([0.0, 1.0, 0.25])
+
+
+@settings(max_examples=40)
+@given(
+    name=st.sampled_from(["mse", "bce"]),
+    pairs=st.lists(
+        st.tuples(PROBABILITIES, st.sampled_from([0.0, 1.0, 0.25])), min_size=1, max_size=6
+    ),
+    reduction=st.sampled_from(["mean", "sum", "none"]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_loss_of_two_arrays_is_torchs(
+    x64: None,
+    name: str,
+    pairs: list[tuple[float, float]],
+    reduction: losses.Reduction,
+    seed: int,
+) -> None:
+    """Values and both gradients, at 0 and 1 too, where torch bounds the logarithms."""
+    outputs, targets = (np.array(side)[:, None] for side in zip(*pairs, strict=True))
+    weights = np.random.default_rng(seed).normal(size=outputs.shape if reduction == "none" else ())
+    values, pull_back = jax.vjp(
+        lambda x, y: getattr(losses, name)(x, y, reduction=reduction),
+        jnp.asarray(outputs),
+        jnp.asarray(targets),
+    )
+    grads = pull_back(jnp.asarray(weights))
+    tensors = [torch.tensor(side, requires_grad=True) for side in (outputs, targets)]
+    expected = getattr(reference_torch.losses, name)(*tensors, reduction=reduction)
+    expected.backward(torch.tensor(weights))
+
+    np.testing.assert_allclose(values, expected.detach(), rtol=1e-13, atol=1e-13)
+    for grad, tensor in zip(grads, tensors, strict=True):
+        assert tensor.grad is not None
+        np.testing.assert_allclose(grad, tensor.grad, rtol=1e-13, atol=1e-13)
+
+
+def test_probability_outside_is_nan() -> None:
+    for probability in (-0.1, 1.1):
+        for target in (0.0, 1.0):
+            value = losses.bce(jnp.array([probability]), jnp.array([target]))
+            assert np.isnan(value), (probability, target)
+
+
+@pytest.mark.parametrize("name", ["mse", "bce"])
+def test_nothing_is_broadcast(name: str) -> None:
+    unchecked = inspect.unwrap(getattr(losses, name))
+    with pytest.raises(ValueError, match=r"\(3, 1\) and targets \(3,\) differ"):
+        unchecked(jnp.ones((3, 1)), jnp.ones(3))

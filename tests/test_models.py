@@ -95,3 +95,65 @@ def test_flattening_is_torchs(shape: tuple[int, ...]) -> None:
 def test_one_size_is_no_network() -> None:
     with pytest.raises(ValueError, match="sizes of its input and its output"):
         models.mlp((3,))
+
+
+NETWORKS = {
+    "linear": (
+        models.linear(3, 2, bias=False),
+        lambda: reference_torch.models.linear(3, 2, bias=False),
+        (4, 3),
+    ),
+    "three_layer": (models.three_layer(), reference_torch.models.three_layer, (4, 20)),
+    "conv2d": (
+        models.conv2d(2, 3, 5),
+        lambda: reference_torch.models.conv2d(2, 3, 5),
+        (2, 2, 9, 8),
+    ),
+    "lenet": (models.lenet(), reference_torch.models.lenet, (2, 1, 32, 32)),
+    "final_activation": (
+        models.mlp((3, 4, 1), activation=jax.nn.sigmoid, final_activation=jax.nn.sigmoid),
+        lambda: reference_torch.models.mlp(
+            (3, 4, 1), activation=torch.nn.Sigmoid, final_activation=torch.nn.Sigmoid
+        ),
+        (4, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_network_is_torchs_function_with_torchs_gradients(x64: None, name: str) -> None:
+    model, make, shape = NETWORKS[name]
+    params = jax.jit(model.init)(jax.random.key(0))
+    module = reference_torch.models.load_start(make(), interop.to_torch(params))
+    inputs = np.random.default_rng(0).normal(size=shape)
+
+    outputs = model.apply(params, jnp.asarray(inputs))
+    weights = np.random.default_rng(1).normal(size=outputs.shape)
+    weighted = jax.grad(lambda p, x: (model.apply(p, x) * weights).sum(), argnums=(0, 1))
+    param_grads, input_grads = jax.jit(weighted)(params, jnp.asarray(inputs))
+    torch_inputs = torch.tensor(inputs, requires_grad=True)
+    expected = module(torch_inputs)
+    expected.backward(torch.tensor(weights))
+
+    np.testing.assert_allclose(outputs, expected.detach(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(input_grads, torch_inputs.grad, rtol=1e-12, atol=1e-12)
+    grads = interop.to_torch(param_grads)
+    assert set(grads) == {key for key, _ in module.named_parameters()}
+    for key, param in module.named_parameters():
+        np.testing.assert_allclose(grads[key], param.grad, rtol=1e-12, atol=1e-11, err_msg=key)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_start_is_within_torchs_bound_and_fills_it(name: str) -> None:
+    model, make, _ = NETWORKS[name]
+    ours = interop.to_torch(jax.jit(model.init)(jax.random.key(3)))
+    fan_in = {
+        key.removesuffix(".weight"): tensor[0].numel()
+        for key, tensor in make().state_dict().items()
+        if key.endswith("weight")
+    }
+    for key, values in ours.items():
+        bound = fan_in[key.rpartition(".")[0]] ** -0.5
+        assert np.abs(values).max() <= bound
+        if values.size >= 50:
+            assert np.abs(values).max() > 0.9 * bound

@@ -271,7 +271,7 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
         "gradient_descent.quadratic_fit": {"w": quadratic},
         "gradient_descent.one_weight": {"w": one_weight},
         "gradient_descent.linear_layer": {
-            "printed": weight,
+            "w": weight,
             "start": w0,
             "closed_form": closed_forms[0],
             "closed_form_after_60": closed_forms[1],

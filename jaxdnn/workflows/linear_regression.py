@@ -37,6 +37,7 @@ __all__ = [
     "Config",
     "History",
     "data_and_start",
+    "example_gradients",
     "fit",
     "layer_loss",
     "layer_optimizer",
@@ -134,6 +135,20 @@ def squared_loss(
 def loss(weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"]) -> Scalar:
     """The sum over a batch."""
     return squared_loss(weights, x, y).sum()
+
+
+def example_gradients(
+    weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"]
+) -> Weights:
+    """The gradient of each sample's own loss, along a first axis; `loss` has their sum.
+
+    One sample's gradient, written for one sample, and `jax.vmap` for the batch.
+    """
+
+    def gradient(x: Float[Array, " 2"], y: Float[Array, " 1"]) -> Weights:
+        return jax.grad(loss)(weights, x[None], y[None])
+
+    return jax.vmap(gradient)(x, y)
 
 
 def step(
@@ -281,6 +296,8 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     ratio = jax.grad(layer_loss)(same, *batch)["net.0"]["kernel"] / (
         info.grads["w"] / len(batch.labels)
     )
+    single = jax.tree.map(jnp.asarray, weights)
+    of_each = example_gradients(single, *batch)["w"]
     figures = {
         "linear_regression.from_scratch": {
             "epoch_losses": history.epoch_losses,
@@ -292,7 +309,12 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
             "error_of_w": jnp.array(TRUE_W) - layer["net.0"]["kernel"].ravel(),
             "error_of_b": TRUE_B - layer["net.0"]["bias"],
         },
-        "linear_regression.gradient_ratio": {"layer_over_scratch": ratio.ravel()},
+        "linear_regression.gradient": {
+            "of_first_batch": info.grads["w"].ravel(),
+            "of_its_first_sample": of_each[0].ravel(),
+            "sum_over_samples": of_each.sum(0).ravel(),
+            "layer_over_scratch": ratio.ravel(),
+        },
     }
     remarks = (
         "½(ŷ - y)² in one half, MSELoss in the other: at the same weights and batch the layer's "

@@ -271,6 +271,8 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
             "momentum by hand ran four times on that one gradient: one step would have moved the "
             f"weight by {jnp.abs(config.lr * dw / 2).max():.4f} at most, these moved it by "
             f"{jnp.abs(moved - stepped).max():.4f}",
+            f"the optimiser's cell ran {config.steps} times before its weights were shown, and not "
+            f"once: the loss before its step fell from {losses[0]:.4f} to {losses[-1]:.4f}",
             f"the loop overwrites its limits: {len(loop_losses)} steps, each on all 500 samples, "
             f"where {config.epochs * config.batches} on mini-batches are meant; "
             "--no-as-printed takes those",

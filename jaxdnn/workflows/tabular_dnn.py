@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxdnn import interop, models, torch_rng, training
 from jaxdnn.data import synthetic, tabular
 from jaxdnn.data.batches import shuffle
+from jaxdnn.data.csv_file import listed
 from jaxdnn.data.synthetic import Split
 from jaxdnn.data.tabular import Table
 from jaxdnn.losses import bce
@@ -90,7 +91,11 @@ class Inputs:
         if self.csv is None:
             return tabular.generate(seed), "generated table"
         table = tabular.read_csv(self.csv, label=self.label, index_column=self.index_column)
-        return table, str(self.csv)
+        names = listed(table.feature_names)
+        return table, (
+            f"{self.csv}: {len(table.labels):,} rows, {len(table.feature_names)} features "
+            f"({names}), label {table.label_name!r}"
+        )
 
 
 def model(features: int) -> Model:

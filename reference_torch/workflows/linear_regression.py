@@ -21,6 +21,7 @@ __all__ = [
     "Config",
     "History",
     "data_and_start",
+    "example_gradients",
     "fit",
     "layer_loss",
     "layer_optimizer",
@@ -96,6 +97,16 @@ def squared_loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Te
 def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """The sum over a batch."""
     return squared_loss(weights, x, y).sum()
+
+
+def example_gradients(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> Weights:
+    """The gradient of each sample's own loss, along a first axis: one backward pass for each."""
+    of_each = []
+    for i in range(len(x)):
+        value = loss(weights, x[i : i + 1], y[i : i + 1])
+        of_each.append(torch.autograd.grad(value, list(weights.values())))
+    stacked = [torch.stack(grads) for grads in zip(*of_each, strict=True)]
+    return dict(zip(weights, stacked, strict=True))
 
 
 def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:
