@@ -96,7 +96,7 @@ def _read(
             arrays = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist.") from error
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, AttributeError, TypeError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
     try:
         metadata = json.loads(header.get("jaxdnn", "{}"))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import jaxdnn
 from jaxdnn import running, workflows
-from jaxdnn.errors import JaxdnnError
+from jaxdnn.errors import ConfigError, JaxdnnError
 from jaxdnn.interruption import Interruption
 
 __all__ = ["main"]
@@ -53,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.exit(1)
     except OSError as error:
         _complain(error)
+        sys.exit(1)
+    except MemoryError as error:
+        _complain(f"out of memory ({error}); ask for fewer samples, epochs or a smaller batch")
         sys.exit(1)
     except BaseException:
         # An interrupted import can end in any exception.
@@ -160,10 +163,16 @@ def _list(*, as_json: bool) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from jaxdnn import prediction
-    from jaxdnn.files import check_writable, write_atomically
+    from jaxdnn.files import check_writable, refuse_to_replace, write_atomically
 
+    inputs = options.images or [options.csv]
+    if options.csv is not None and options.invert:
+        raise ConfigError("--invert is for --images; leave it out with --csv.")
+    if options.csv is None and options.index_column is not None:
+        raise ConfigError("--index-column is for --csv; leave it out with --images.")
     if options.output is not None:
         check_writable(options.output, option="--output")
+        refuse_to_replace(options.output, [options.checkpoint, *inputs], option="--output")
     network = prediction.load(options.checkpoint)
     if options.csv is not None:
         table = prediction.predict_csv(network, options.csv, index_column=options.index_column)

@@ -3,14 +3,14 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from jaxdnn.errors import ConfigError
 
-__all__ = ["check_writable", "write_atomically"]
+__all__ = ["check_writable", "refuse_to_replace", "write_atomically"]
 
 
 @contextmanager
@@ -92,6 +92,28 @@ create it first.
         raise ConfigError(
             f"{option} {path} cannot be written ({reason}); choose another place."
         ) from error
+
+
+def refuse_to_replace(path: Path, inputs: Iterable[Path], *, option: str) -> None:
+    """Raise before a result is written over what it is made from.
+
+    Args:
+      path: where a result is to go.
+      inputs: what is read.
+      option: the option that named ``path``, for the message.
+
+    Raises:
+      ConfigError: ``path`` is one of the inputs, by whatever name.
+
+    Example:
+      >>> refuse_to_replace(Path("a.json"), [Path("./a.json")], option="--json")
+      Traceback (most recent call last):
+      jaxdnn.errors.ConfigError: --json a.json is read, too; name another file.
+    """
+    for source in inputs:
+        same = path.exists() and source.exists() and path.samefile(source)
+        if same or path.resolve() == source.resolve():
+            raise ConfigError(f"{option} {path} is read, too; name another file.")
 
 
 def _is_stream(path: Path) -> bool:

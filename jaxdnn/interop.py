@@ -9,7 +9,8 @@ flax                    torch               layout
 ======================  ==================  ==============================
 """
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,9 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxdnn.errors import CheckpointError
+from jaxdnn.torch_rng import Generator
 
-__all__ = ["from_torch", "to_torch"]
+__all__ = ["from_torch", "mlp_start", "to_torch"]
 
 _TORCH_LEAF = {"kernel": "weight", "bias": "bias"}
 _TO_TORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
@@ -97,6 +99,27 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
     if faults:
         raise CheckpointError("; ".join(faults) + ".")
     return structure.unflatten(values)
+
+
+def mlp_start(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """What torch draws for the network that `jaxdnn.models.mlp` makes of the same sizes.
+
+    Args:
+      generator: torch's generator.
+      sizes: widths from the input to the output.
+
+    Returns:
+      Arrays by torch name, in the order in which they are drawn.
+
+    Example:
+      >>> {name: values.shape for name, values in mlp_start(Generator(0), (3, 5, 1)).items()}
+      {'net.0.weight': (5, 3), 'net.0.bias': (5,), 'net.2.weight': (1, 5), 'net.2.bias': (1,)}
+    """
+    return {
+        f"net.{2 * i}.{name}": values
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes))
+        for name, values in generator.linear(fan_in, fan_out).items()
+    }
 
 
 def _torch_name_and_axes(

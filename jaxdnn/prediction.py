@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from jaxdnn import checkpoint, workflows
 from jaxdnn.data import idx, tabular
 from jaxdnn.errors import CheckpointError, ConfigError, DataError
 from jaxdnn.models import Model, Params
+from jaxdnn.workflows.result import device_and_precision
 
 __all__ = ["SavedNetwork", "load", "predict_csv", "predict_images"]
 
@@ -49,11 +51,14 @@ def load(path: str | os.PathLike[str]) -> SavedNetwork:
       The network.
 
     Raises:
-      CheckpointError: the file is missing or damaged, says nothing of its workflow, or its tensors
-        are not those of that workflow's network; each is named.
+      CheckpointError: the file is missing or damaged, says nothing of its workflow, holds numbers
+        that are not finite, or its tensors are not those of that workflow's network; each is named.
+      ConfigError: JAX finds no device.
     """
+    device_and_precision()  # says in words if there is no device
     metadata = checkpoint.read_metadata(path)
-    workflow, preprocessing = metadata.get("workflow"), metadata.get("preprocessing")
+    workflow: Any = metadata.get("workflow")
+    preprocessing: Any = metadata.get("preprocessing")
     if not _is_complete(workflow, preprocessing):
         raise CheckpointError(
             f"{path} does not say which workflow made it and how its data are prepared; use a "
@@ -142,10 +147,16 @@ def predict_csv(
     samples = tabular.read_samples(
         path,
         feature_names=network.preprocessing["feature_names"],
-        label_name=network.preprocessing.get("label_name", ""),
+        label_name=network.preprocessing.get("label_name"),
         index_column=index_column,
     )
     outputs = _in_batches(network.apply, samples.features)
+    finite = np.isfinite(outputs).all(1)
+    if not finite.all():
+        raise DataError(
+            f"{path}: row {samples.row_names[int(finite.argmin())]!r} is so large that the network "
+            "overflows; check its numbers."
+        )
     match network.preprocessing["outputs"]:
         case "number":
             header, rows = ["prediction"], ([value] for value in outputs[:, 0])
@@ -217,7 +228,8 @@ def _read_images(path: Path) -> UInt8[np.ndarray, "images 28 28"]:
             raise DataError(f"{path} holds no images of 28 by 28 pixels, but {images.shape}.")
         return images
     try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
+        # What Pillow warns of, a strange tag, is no concern of who has the image.
+        with warnings.catch_warnings(action="ignore"), PIL.Image.open(io.BytesIO(content)) as image:
             return _grey(image)[None]
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
         raise DataError(

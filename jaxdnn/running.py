@@ -81,8 +81,11 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
     Raises:
       JaxdnnError: a flag, a file or the data is not as it should be.
       OSError: what was computed could not be written, after all that could be is.
+      MemoryError: the run does not fit into the device's memory.
       SystemExit: a flag is unknown or misspelt, or help was asked for.
     """
+    import jax
+
     from jaxdnn import terminal
     from jaxdnn.workflows.config import require_seed
     from jaxdnn.workflows.result import device_and_precision
@@ -95,7 +98,8 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
         for field in dataclasses.fields(arguments.files)
         if (path := getattr(arguments.files, field.name)) is not None
     }
-    _check(paths)
+    read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
+    _check(paths, read)
 
     console = terminal.console()
     inputs: tuple[Any, ...] = ()
@@ -111,9 +115,14 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
     with terminal.RunProgress(console) as progress:
         if "progress" in inspect.signature(module.run).parameters:
             keywords["progress"] = progress
-        result = interruption.wait_for(
-            lambda: module.run(arguments.seed, arguments.config, *inputs, **keywords)
-        )
+        try:
+            result = interruption.wait_for(
+                lambda: module.run(arguments.seed, arguments.config, *inputs, **keywords)
+            )
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise MemoryError(str(error).partition("\n")[0].rstrip(".")) from error
 
     written, failures = _write(workflow, result, paths)
     _report(console, result, as_documented=_is_documented(module, arguments))
@@ -165,10 +174,10 @@ def _number_parsers() -> Any:
     return parsers
 
 
-def _check(paths: dict[str, Path]) -> None:
-    """Raise ConfigError if a result could not be written."""
+def _check(paths: dict[str, Path], read: Sequence[Path]) -> None:
+    """Raise ConfigError if a result could not be written, or would replace what is read."""
     from jaxdnn import plots
-    from jaxdnn.files import check_writable
+    from jaxdnn.files import check_writable, refuse_to_replace
 
     options: dict[Path, str] = {}
     for name in ("plot", "checkpoint", "json"):
@@ -176,6 +185,7 @@ def _check(paths: dict[str, Path]) -> None:
             continue
         path, option = paths[name], f"--{name}"
         check_writable(path, option=option)
+        refuse_to_replace(path, read, option=option)
         if (other := options.setdefault(path.resolve(), option)) != option:
             raise ConfigError(f"{other} and {option} both name {path}; give each its own file.")
     if "plot" in paths:
@@ -233,8 +243,10 @@ def _report(console: "Console", result: "Result", *, as_documented: bool) -> Non
     terminal.show_figures(console, result.figures, as_documented=as_documented)
     for remark in result.remarks:
         console.print(f"- {remark}", markup=False)
-    if result.diverged_at is not None:
-        console.print(f"the loss is not finite from step {result.diverged_at} on; lower --lr")
+    for name, step in result.divergences.items():
+        console.print(
+            f"the loss is not finite from step {step} of {name} on; lower its learning rate"
+        )
     if result.training is None:
         return
     training = result.training

@@ -15,7 +15,6 @@ Measured with torch 2.13 under Linux on x86-64, without a difference in 2**25 va
 and 2**20 of those made fewer than 16 at once. Elsewhere last bits differ: normal values by 2e-6.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -197,25 +196,6 @@ class Generator:
         """
         kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         return self._layer((out_channels, in_channels, *kernel), bias)
-
-    def mlp(self, sizes: Sequence[int]) -> dict[str, np.ndarray]:
-        """The start of an ``nn.Sequential`` called ``net`` of layers with activations between them.
-
-        Args:
-          sizes: widths from the input to the output.
-
-        Returns:
-          ``net.0.weight``, ``net.0.bias``, ``net.2.weight`` and so on, as `linear` draws them.
-
-        Example:
-          >>> {name: values.shape for name, values in Generator(0).mlp((3, 5, 1)).items()}
-          {'net.0.weight': (5, 3), 'net.0.bias': (5,), 'net.2.weight': (1, 5), 'net.2.bias': (1,)}
-        """
-        return {
-            f"net.{2 * i}.{name}": values
-            for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes))
-            for name, values in self.linear(fan_in, fan_out).items()
-        }
 
     def random_split(self, n: int, lengths: Sequence[int | float]) -> list[Int64[np.ndarray, " _"]]:
         """The indices of each part in ``torch.utils.data.random_split``, bit for bit.

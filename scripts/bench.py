@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ SYSTEMS = ("jaxdnn", "torch")
 
 RUNS = {
     "train": "MNIST DNN, an epoch",
-    "tabular": "DNN on a table, 5,000 full-batch epochs",
+    "table": "DNN on a table, 5,000 full-batch epochs",
     "regression": "linear regression from scratch, 3 epochs",
 }
-"""What the systems do in turn, by the command that a worker is given."""
+"""What is timed in turn, without compiling."""
 
 
 def main() -> None:
@@ -38,20 +39,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="runs of 5 epochs for the accuracy")
     parser.add_argument("--threads", type=int, default=_cores(), help="of each system")
     parser.add_argument("--json", type=Path, help="where to write the measurements")
-    parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=SYSTEMS, help=argparse.SUPPRESS)
+    parser.add_argument("--command", choices=list(WORKERS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     _pin(options.threads)
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
     if options.worker:
-        _serve(WORKERS[options.worker](options.threads))
+        _serve(WORKERS[options.command][options.worker](options.threads))
         return
 
     results: dict[str, Any] = {"machine": _machine()}
     results["seconds"] = {
         command: _take_turns(command, options.repetitions, options.threads) for command in RUNS
     }
-    results["tabular_with_compile_seconds"] = _take_turns(
-        "tabular-compiled", options.cold_repetitions, options.threads
+    results["table_compiling_seconds"] = _take_turns(
+        "table-compiling", options.cold_repetitions, options.threads
     )
     results["cold_seconds"] = _cold(options.cold_repetitions, options.threads)
     results["test_accuracy"] = _accuracies(options.seeds, options.threads)
@@ -61,111 +63,201 @@ def main() -> None:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
-# The systems, each a generator of answers to commands.
+# What the systems do, each in a process of its own: a function prepares, and returns what is timed.
 
 
-def _jaxdnn(threads: int) -> Callable[[str, int], float]:
+def _jaxdnn_train(threads: int) -> Callable[[int], float]:
     import jax
-    import jax.numpy as jnp
 
-    from jaxdnn.data import mnist, tabular
-    from jaxdnn.workflows import linear_regression, mnist_dnn, tabular_dnn
-
-    table, network = tabular_dnn.data_and_start(1, tabular.generate(1))
-    table_config = tabular_dnn.Config()
-    table_start = tabular_dnn.init(network, table_config)
-    table_arguments = (table_start, jax.random.key(0), table_config, jax.device_put(table))
-    tabular_run = jax.jit(tabular_dnn.train).lower(*table_arguments).compile()
-    points, weights = linear_regression.data_and_start(0, 1000)
-    orders = linear_regression.orders(0, 3, 1000)
-    regression_arguments = jax.device_put((weights, orders, linear_regression.Config(), points))
-    regression_run = jax.jit(linear_regression.train).lower(*regression_arguments).compile()
+    from jaxdnn.data import mnist
+    from jaxdnn.workflows import mnist_dnn
 
     data = jax.device_put(mnist.load()[0])
-    key = jax.random.key(0)
     config = mnist_dnn.Config(epochs=1)
+    key = jax.random.key(0)
     state = jax.jit(mnist_dnn.init)(key, config)
     epoch = jax.jit(mnist_dnn.train, donate_argnums=0).lower(state, key, config, data).compile()
-    fit = jax.jit(mnist_dnn.fit)
-    matrix = jnp.ones((2048, 2048))
-    product = jax.jit(lambda a: a @ a)
 
-    def run(command: str, argument: int) -> float:
+    def run(turn: int) -> float:
         nonlocal state
         start = time.perf_counter()
-        if command == "train":
-            state, _ = jax.block_until_ready(epoch(state, jax.random.key(argument), config, data))
-            return time.perf_counter() - start
-        if command == "tabular":
-            jax.block_until_ready(tabular_run(*table_arguments))
-            return time.perf_counter() - start
-        if command == "tabular-compiled":
-            jax.clear_caches()
-            jax.block_until_ready(jax.jit(tabular_dnn.train)(*table_arguments))
-            return time.perf_counter() - start
-        if command == "regression":
-            jax.block_until_ready(regression_run(*regression_arguments))
-            return time.perf_counter() - start
-        if command == "product":
-            return max(_gflops(lambda: product(matrix).block_until_ready()) for _ in range(10))
-        history = fit(jax.random.key(argument), mnist_dnn.Config(), data)[1]
-        return round(float(history.test_accuracy[-1]), 4)
+        state, _ = jax.block_until_ready(epoch(state, jax.random.key(turn), config, data))
+        return time.perf_counter() - start
 
     return run
 
 
-def _torch(threads: int) -> Callable[[str, int], float]:
+def _torch_train(threads: int) -> Callable[[int], float]:
     """The reference on preloaded tensors: images normalised once, kept as float32."""
     import torch
 
-    from jaxdnn.data import mnist, tabular
+    from jaxdnn.data import mnist
     from reference_torch import training
     from reference_torch.losses import cross_entropy
-    from reference_torch.workflows import linear_regression, mnist_dnn, tabular_dnn
+    from reference_torch.workflows import mnist_dnn
 
     torch.set_num_threads(threads)
-    generated = tabular.generate(1)
-    table, network = tabular_dnn.data_and_start(
-        1, torch.tensor(generated.features), torch.tensor(generated.labels)
-    )
-    points, weights = linear_regression.data_and_start(0, 1000)
-    weights = {name: weight.requires_grad_() for name, weight in weights.items()}
-    orders = list(linear_regression.orders(0, 3, 1000))
     arrays = [torch.tensor(array) for array in mnist.load()[0]]
     images, test_images = (mnist_dnn.normalise(arrays[i], torch.float32) for i in (0, 2))
     labels, test_labels = arrays[1].long(), arrays[3].long()
     model = mnist_dnn.init()
     optimizer = mnist_dnn.optimizer(model, mnist_dnn.Config())
-    matrix = torch.ones(2048, 2048)
 
     def loss(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return cross_entropy(model(x), y)
 
-    def run(command: str, argument: int) -> float:
+    def run(turn: int) -> float:
         start = time.perf_counter()
-        if command == "train":
-            order = torch.randperm(len(labels))
-            training.train_epoch(loss, optimizer, model, (images, labels), order, batch_size=64)
-            training.accuracy(model, test_images, test_labels)
-            return time.perf_counter() - start
-        if command in ("tabular", "tabular-compiled", "regression"):
-            torch.set_num_threads(1)  # such small networks are faster so
-            start = time.perf_counter()
-        if command in ("tabular", "tabular-compiled"):
-            tabular_dnn.train(network, [], tabular_dnn.Config(), table)
-            return time.perf_counter() - start
-        if command == "regression":
-            linear_regression.train(weights, orders, linear_regression.Config(), points)
-            return time.perf_counter() - start
-        if command == "product":
-            return max(_gflops(lambda: matrix @ matrix) for _ in range(10))
-        _, history = mnist_dnn.fit(argument, mnist_dnn.Config(), [a.numpy() for a in arrays])
+        order = torch.randperm(len(labels))
+        training.train_epoch(loss, optimizer, model, (images, labels), order, batch_size=64)
+        training.accuracy(model, test_images, test_labels)
+        return time.perf_counter() - start
+
+    return run
+
+
+def _jaxdnn_accuracy(threads: int) -> Callable[[int], float]:
+    import jax
+
+    from jaxdnn.data import mnist
+    from jaxdnn.workflows import mnist_dnn
+
+    data = jax.device_put(mnist.load()[0])
+    fit = jax.jit(mnist_dnn.fit)
+
+    def run(seed: int) -> float:
+        _, history = fit(jax.random.key(seed), mnist_dnn.Config(), data)
+        return round(float(history.test_accuracy[-1]), 4)
+
+    return run
+
+
+def _torch_accuracy(threads: int) -> Callable[[int], float]:
+    import torch
+
+    from jaxdnn.data import mnist
+    from reference_torch.workflows import mnist_dnn
+
+    torch.set_num_threads(threads)
+    data = mnist.load()[0]
+
+    def run(seed: int) -> float:
+        _, history = mnist_dnn.fit(seed, mnist_dnn.Config(), data)
         return round(history.test_accuracy[-1].item(), 4)
 
     return run
 
 
-WORKERS = {"jaxdnn": _jaxdnn, "torch": _torch}
+def _jaxdnn_product(threads: int) -> Callable[[int], float]:
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jnp.ones((2048, 2048))
+    product = jax.jit(lambda a: a @ a)
+    return lambda turn: max(_gflops(lambda: product(matrix).block_until_ready()) for _ in range(10))
+
+
+def _torch_product(threads: int) -> Callable[[int], float]:
+    import torch
+
+    torch.set_num_threads(threads)
+    matrix = torch.ones(2048, 2048)
+    return lambda turn: max(_gflops(lambda: matrix @ matrix) for _ in range(10))
+
+
+def _jaxdnn_table(threads: int, *, compiling: bool = False) -> Callable[[int], float]:
+    import jax
+
+    from jaxdnn.data import tabular
+    from jaxdnn.workflows import tabular_dnn
+
+    config = tabular_dnn.Config()
+    data, params, _ = tabular_dnn.data_and_start(
+        tabular_dnn.SEED, tabular.generate(tabular_dnn.SEED)
+    )
+    arguments = jax.device_put((tabular_dnn.init(params, config), jax.random.key(0), config, data))
+    train = jax.jit(tabular_dnn.train)
+    compiled = train.lower(*arguments).compile()
+
+    def run(turn: int) -> float:
+        start = time.perf_counter()
+        if compiling:
+            jax.clear_caches()
+            jax.block_until_ready(jax.jit(tabular_dnn.train)(*arguments))
+        else:
+            jax.block_until_ready(compiled(*arguments))
+        return time.perf_counter() - start
+
+    return run
+
+
+def _torch_table(threads: int) -> Callable[[int], float]:
+    import torch
+
+    from jaxdnn.data import tabular
+    from reference_torch.workflows import tabular_dnn
+
+    torch.set_num_threads(1)  # faster than more, for a network so small
+    table = tabular.generate(1)
+    data, network = tabular_dnn.data_and_start(
+        1, torch.tensor(table.features), torch.tensor(table.labels)
+    )
+
+    def run(turn: int) -> float:
+        start = time.perf_counter()
+        tabular_dnn.train(network, [], tabular_dnn.Config(), data)
+        return time.perf_counter() - start
+
+    return run
+
+
+def _jaxdnn_regression(threads: int) -> Callable[[int], float]:
+    import jax
+
+    from jaxdnn.workflows import linear_regression
+
+    data, weights = linear_regression.data_and_start(1, 1000)
+    orders = linear_regression.orders(1, 3, 1000)
+    arguments = jax.device_put((weights, orders, linear_regression.Config(), data))
+    train = jax.jit(linear_regression.train).lower(*arguments).compile()
+
+    def run(turn: int) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(train(*arguments))
+        return time.perf_counter() - start
+
+    return run
+
+
+def _torch_regression(threads: int) -> Callable[[int], float]:
+    import torch
+
+    from reference_torch.workflows import linear_regression
+
+    torch.set_num_threads(1)  # faster than more, for a model so small
+    data, weights = linear_regression.data_and_start(1, 1000)
+    weights = {name: weight.requires_grad_() for name, weight in weights.items()}
+    orders = list(linear_regression.orders(1, 3, 1000))
+
+    def run(turn: int) -> float:
+        start = time.perf_counter()
+        linear_regression.train(weights, orders, linear_regression.Config(), data)
+        return time.perf_counter() - start
+
+    return run
+
+
+WORKERS = {
+    "train": {"jaxdnn": _jaxdnn_train, "torch": _torch_train},
+    "accuracy": {"jaxdnn": _jaxdnn_accuracy, "torch": _torch_accuracy},
+    "product": {"jaxdnn": _jaxdnn_product, "torch": _torch_product},
+    "table": {"jaxdnn": _jaxdnn_table, "torch": _torch_table},
+    "table-compiling": {
+        "jaxdnn": partial(_jaxdnn_table, compiling=True),
+        "torch": _torch_table,
+    },
+    "regression": {"jaxdnn": _jaxdnn_regression, "torch": _torch_regression},
+}
 
 
 def _gflops(product: Callable[[], Any]) -> float:
@@ -184,28 +276,28 @@ def _pin(threads: int) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
-def _serve(run: Callable[[str, int], float]) -> None:
+def _serve(run: Callable[[int], float]) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
-        command, argument = line.split()
-        print(run(command, int(argument)), flush=True)
+        print(run(int(line)), flush=True)
 
 
 class _Worker:
     """A system in a process of its own."""
 
-    def __init__(self, system: str, threads: int) -> None:
+    def __init__(self, system: str, command: str, threads: int) -> None:
+        arguments = ["--worker", system, "--command", command, "--threads", str(threads)]
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", system, "--threads", str(threads)],
+            [sys.executable, __file__, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         self._read()
 
-    def __call__(self, command: str, argument: int) -> float:
+    def __call__(self, argument: int) -> float:
         assert self._process.stdin
-        print(command, argument, file=self._process.stdin, flush=True)
+        print(argument, file=self._process.stdin, flush=True)
         return float(self._read())
 
     def _read(self) -> str:
@@ -223,11 +315,11 @@ class _Worker:
 
 
 def _take_turns(command: str, turns: int, threads: int) -> dict[str, list[float]]:
-    workers = {system: _Worker(system, threads) for system in SYSTEMS}
+    workers = {system: _Worker(system, command, threads) for system in SYSTEMS}
     measured: dict[str, list[float]] = {system: [] for system in SYSTEMS}
     for turn in _progress(command, range(-1, turns)):
         for system, worker in workers.items():
-            value = worker(command, max(turn, 0))
+            value = worker(max(turn, 0))
             if turn >= 0:  # the first turn warms up
                 measured[system].append(value)
     for worker in workers.values():
@@ -238,9 +330,9 @@ def _take_turns(command: str, turns: int, threads: int) -> dict[str, list[float]
 def _accuracies(seeds: int, threads: int) -> dict[str, list[float]]:
     measured = {}
     for system in SYSTEMS:
-        worker = _Worker(system, threads)
+        worker = _Worker(system, "accuracy", threads)
         measured[system] = [
-            worker("accuracy", seed) for seed in _progress(f"accuracy of {system}", range(seeds))
+            worker(seed) for seed in _progress(f"accuracy of {system}", range(seeds))
         ]
         worker.close()
     return measured
@@ -309,7 +401,7 @@ def _print(results: dict[str, Any]) -> None:
         for command, label in RUNS.items()
     ]
     rows += [
-        ("DNN on a table, 5,000 epochs, compile included", results["tabular_with_compile_seconds"]),
+        ("DNN on a table, 5,000 epochs, compile included", results["table_compiling_seconds"]),
         ("MNIST DNN, five epochs, from the start of the process", results["cold_seconds"]),
     ]
     for label, seconds in rows:

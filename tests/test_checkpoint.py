@@ -102,3 +102,19 @@ def test_metadata_that_is_no_object_is_named(params: models.Params, tmp_path: Pa
     safetensors.numpy.save_file(interop.to_torch(params), path, {"jaxdnn": "[1]"})
     with pytest.raises(CheckpointError, match="metadata that is not a JSON object"):
         checkpoint.read_metadata(path)
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, "9" * 5000])
+def test_metadata_that_are_no_json_are_named(
+    params: models.Params, tmp_path: Path, content: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    safetensors.numpy.save_file(interop.to_torch(params), path, {"jaxdnn": content})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors has metadata that is not JSON"):
+        checkpoint.read_metadata(path)
+
+
+def test_no_metadata_of_what_is_no_checkpoint(tmp_path: Path) -> None:
+    for path, says in ((tmp_path / "nowhere", "does not exist"), (tmp_path, "is not a readable")):
+        with pytest.raises(CheckpointError, match=says):
+            checkpoint.read_metadata(path)

@@ -136,6 +136,7 @@ def test_network_is_torchs_function_with_torchs_gradients(x64: None, name: str) 
     expected.backward(torch.tensor(weights))
 
     np.testing.assert_allclose(outputs, expected.detach(), rtol=1e-12, atol=1e-12)
+    assert torch_inputs.grad is not None
     np.testing.assert_allclose(input_grads, torch_inputs.grad, rtol=1e-12, atol=1e-12)
     grads = interop.to_torch(param_grads)
     assert set(grads) == {key for key, _ in module.named_parameters()}

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, random_split
 
-from jaxdnn import torch_rng
+import reference_torch.models
+from jaxdnn import interop, torch_rng
 from jaxdnn.errors import ConfigError
 
 pytestmark = [
@@ -31,12 +32,6 @@ class Call(NamedTuple):
 
 def layer(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach() for name, tensor in module.named_parameters()}
-
-
-def network() -> torch.nn.Module:
-    module = torch.nn.Module()
-    module.net = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.ReLU(), torch.nn.Linear(5, 2))
-    return module
 
 
 def split(n: int, lengths: Sequence[float]) -> list[torch.Tensor]:
@@ -87,7 +82,10 @@ CALLS = {
     ),
     "linear without inputs": Call(lambda g: g.linear(0, 3), lambda: layer(torch.nn.Linear(0, 3))),
     "conv2d": Call(lambda g: g.conv2d(2, 4, (3, 5)), lambda: layer(torch.nn.Conv2d(2, 4, (3, 5)))),
-    "mlp": Call(lambda g: g.mlp((3, 5, 2)), lambda: layer(network())),
+    "mlp": Call(
+        lambda g: interop.mlp_start(g, (3, 5, 2)),
+        lambda: layer(reference_torch.models.mlp((3, 5, 2))),
+    ),
     "square conv2d without bias": Call(
         lambda g: g.conv2d(3, 2, 3, bias=False),
         lambda: layer(torch.nn.Conv2d(3, 2, 3, bias=False)),

@@ -52,6 +52,9 @@ def test_progress_is_told_in_order_and_seldom() -> None:
     seen: list[tuple[int, int, float]] = []
 
     class Recorder:
+        def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
+            raise AssertionError
+
         def on_step(self, epoch: int, step: int, loss: float) -> None:
             seen.append((int(epoch), int(step), float(loss)))
 

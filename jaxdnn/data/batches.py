@@ -4,7 +4,7 @@
 inside a compiled run an epoch is an array of indices instead, of which `shuffle` makes one.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -138,8 +138,17 @@ class DataLoader:
             order = self.generator.loader_order(samples, shuffle=self.shuffle)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             batch = order[start : start + self.batch_size]
-            fields = zip(*(self.dataset[int(i)] for i in batch), strict=True)
-            yield tuple(np.stack(values) for values in fields)
+            yield _collate([self.dataset[int(i)] for i in batch])
+
+
+def _collate(samples: Sequence[Any]) -> Any:
+    """Samples field by field: numbers and arrays stacked, words in a list, as torch does it."""
+    first = samples[0]
+    if isinstance(first, tuple):
+        return tuple(_collate(values) for values in zip(*samples, strict=True))
+    if isinstance(first, Mapping):
+        return {key: _collate([sample[key] for sample in samples]) for key in first}
+    return list(samples) if isinstance(first, str) else np.stack(samples)
 
 
 def random_split(
@@ -157,7 +166,7 @@ def random_split(
       The parts.
 
     Raises:
-      DataError: the lengths do not add up.
+      ConfigError: the lengths do not add up.
 
     Example:
       >>> parts = random_split(TensorDataset(np.arange(10)), [0.7, 0.3], Generator(0))

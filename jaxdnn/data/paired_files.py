@@ -36,7 +36,7 @@ class PairedFiles:
             raise DataError(f"{csv_file} is not a readable CSV file: {error}") from error
         try:
             with open(text_file, encoding="utf-8-sig") as file:  # noqa: PTH123
-                self.lines = file.read().splitlines()
+                self.lines = [line.removesuffix("\n") for line in file]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{text_file} is not a readable text file: {error}") from error
         if len(self.table) != len(self.lines):

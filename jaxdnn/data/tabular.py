@@ -36,6 +36,9 @@ class Table(NamedTuple):
     feature_names: tuple[str, ...]
     label_name: str
 
+    index_name: str | None
+    """The column that names the rows, if there is one."""
+
 
 class Samples(NamedTuple):
     """Features to predict from, with the names of the rows."""
@@ -127,6 +130,7 @@ def generate(seed: int, rows: int = 759, features: int = 8) -> Table:
         labels.astype(np.float32),
         tuple(f"feature_{number}" for number in range(1, features + 1)),
         "label",
+        None,
     )
 
 
@@ -135,7 +139,6 @@ def read_csv(
     *,
     label: str | None = None,
     index_column: str | None = None,
-    min_rows: int = 2,
 ) -> Table:
     r"""Read a table for a binary classifier from a CSV file.
 
@@ -144,7 +147,6 @@ def read_csv(
       label: name of the column of labels; by default the last one that is not the index.
       index_column: name of the column of row names, which are not read; by default the first
         column, and with ``""`` there is none.
-      min_rows: how many rows are needed, for example for one batch.
 
     Returns:
       The table; every column that is neither index nor label is a feature.
@@ -181,10 +183,10 @@ def read_csv(
     values, _ = read_columns(file, [*positions, target], binary=target)
     labels = values[:, -1]
     column = shown(file.columns[target])
-    if len(labels) < min_rows:
+    if len(labels) < 2:
         raise DataError(
-            f"{path} needs at least {min_rows} rows below its header and has {len(labels)}; add "
-            "rows or make the batches smaller."
+            f"{path} has {len(labels)} rows below its header; one part to train and one to test "
+            "need at least two."
         )
     if (labels == labels[0]).all():
         raise DataError(
@@ -196,6 +198,7 @@ def read_csv(
         np.abs(labels),  # -0 is 0
         tuple(file.columns[position] for position in positions),
         file.columns[target],
+        None if index is None else file.columns[index],
     )
 
 
@@ -203,7 +206,7 @@ def read_samples(
     path: str | os.PathLike[str],
     *,
     feature_names: Sequence[str],
-    label_name: str,
+    label_name: str | None = None,
     index_column: str | None = None,
 ) -> Samples:
     r"""Read the features that a network was trained on, by name, from a CSV file.
@@ -232,7 +235,7 @@ def read_samples(
     """
     file = open_csv(path)
     place = {name: position for position, name in enumerate(file.columns)}
-    known = {*feature_names, label_name}
+    known = {*feature_names} if label_name is None else {*feature_names, label_name}
     missing = [name for name in feature_names if name not in place]
     if missing:
         _check_header(file)

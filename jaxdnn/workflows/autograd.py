@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdnn import torch_rng
+from jaxdnn.errors import ConfigError
 from jaxdnn.workflows.config import require_positive, require_seed
 from jaxdnn.workflows.result import Result
 
@@ -51,6 +52,11 @@ class Config:
 
     def __post_init__(self) -> None:
         require_positive("norm_limit", self.norm_limit)
+        if self.norm_limit > 1e18:
+            raise ConfigError(
+                f"norm_limit must be at most 1e18, whose square float32 holds; got "
+                f"{self.norm_limit!r}."
+            )
 
 
 def power(x: Scalar) -> Scalar:
@@ -179,8 +185,8 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     require_seed(seed)
     one, two, three = (jnp.array(float(number)) for number in (1, 2, 3))
     square = jnp.ones((2, 2))
-    normals = jnp.asarray(torch_rng.Generator(seed).randn(3))
     v = jnp.array([0.1, 1.0, 0.0001])
+    normals = jnp.asarray(torch_rng.Generator(seed).randn(3), v.dtype)
 
     y, doublings = jax.jit(doubled)(normals, config.norm_limit)
     products = jax.jit(jacobian_products)(normals, v, config.norm_limit)

@@ -86,9 +86,7 @@ def require_nonnegative(name: str, value: Any) -> None:
     """Raise ConfigError unless a value is a number that float32 holds, or an array."""
     if isinstance(value, jax.Array | np.ndarray):
         return
-    if not isinstance(value, RealNumber) or not 0 <= float(value) <= float(
-        np.finfo(np.float32).max
-    ):
+    if not _is_real(value) or not 0 <= float(value) <= float(np.finfo(np.float32).max):
         raise ConfigError(f"{name} must be finite and at least 0; got {value!r}.")
 
 
@@ -103,6 +101,10 @@ def require_seed(value: Any) -> None:
     """Raise ConfigError unless a seed fits JAX's default integer, which wraps silently."""
     if not _is_whole(value) or not 0 <= value < 2**31:
         raise ConfigError(f"seed must be a whole number from 0 to {2**31 - 1}; got {value!r}.")
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, RealNumber) and not isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:

@@ -17,6 +17,7 @@ from jaxdnn.data.batches import DataLoader, TensorDataset, random_split
 from jaxdnn.data.paired_files import PairedFiles
 from jaxdnn.errors import ConfigError
 from jaxdnn.workflows.config import require_count, require_seed
+from jaxdnn.workflows.momentum_sgd import draw_network
 from jaxdnn.workflows.result import Result
 
 __all__ = ["SEED", "Config", "Normals", "normals", "run"]
@@ -53,9 +54,7 @@ class Normals(NamedTuple):
 
 def normals(generator: torch_rng.Generator) -> Normals:
     """The document's arrays, drawn after the network 20-13-8-3 was built."""
-    generator.linear(20, 13, bias=False)
-    generator.linear(13, 8, bias=False)
-    generator.linear(8, 3)
+    draw_network(generator)
     return Normals(
         generator.randn(500, 2, 3), generator.randn(500, 3, 4, 5), generator.randn(500, 1)
     )
@@ -83,7 +82,7 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     drawn = normals(generator)
     a, b, c = TensorDataset(*drawn)[0]
     samples = TensorDataset(drawn.b, drawn.c)
-    single = next(iter(DataLoader(samples)))
+    single = next(iter(DataLoader(samples, generator=generator)))
     loader = DataLoader(
         samples,
         batch_size=config.batch_size,
@@ -91,7 +90,7 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
         drop_last=config.drop_last,
         generator=generator,
     )
-    sizes = [len(labels) for _, labels in loader]
+    batches = [labels for _, labels in loader]
     train, test = random_split(samples, [config.train_share, 1 - config.train_share], generator)
 
     with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +99,8 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
         table.write_text("\n".join(["sample,c", *rows]) + "\n", encoding="utf-8")
         text.write_text("".join(f"sample {i}\n" for i in range(40)), encoding="utf-8")
         pairs = PairedFiles(table, text)
+        file_batches = len(DataLoader(pairs, batch_size=32))
+        file_parts = [len(part) for part in random_split(pairs, [0.7, 0.3], generator)]
         in_step = all(
             line == f"sample {row['sample']:.0f}" for row, line in map(pairs.__getitem__, range(40))
         )
@@ -111,14 +112,20 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
             "batch_size": loader.batch_size,
             "drop_last": loader.drop_last,
             "batches": len(loader),
-            "last_batch": sizes[-1] if sizes else 0,
+            "last_batch": len(batches[-1]) if batches else 0,
+            "first_labels": batches[0][:3, 0] if batches else [],
         },
         "data.default_batch": {"shapes": [list(field.shape) for field in single]},
         "data.split": {"train": len(train), "test": len(test)},
-        "data.paired_files": {"samples": len(pairs), "in_step": in_step},
+        "data.paired_files": {
+            "samples": len(pairs),
+            "in_step": in_step,
+            "batches_of_32": file_batches,
+            "parts": file_parts,
+        },
     }
     remarks = (
-        "the batches that the document prints depend on how often its notebook had used the "
-        "loader before; these are the ones of a fresh notebook",
+        "the shuffled batch that the document prints depends on how often its notebook had used "
+        "the loader; the labels above are those of a loader that is used for the first time",
     )
     return Result("data-loading", seed, config, figures, remarks)

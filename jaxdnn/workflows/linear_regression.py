@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxdnn import interop, models, torch_rng, training
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.synthetic import Line, line
+from jaxdnn.errors import ConfigError
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.training import StepInfo, TrainState
@@ -85,6 +86,11 @@ class Config:
         for name in ("epochs", "batch_size", "samples"):
             require_count(name, getattr(self, name))
         require_nonnegative("lr", self.lr)
+        if self.epochs * self.samples > 10**8:
+            raise ConfigError(
+                f"epochs times samples must be at most 10**8, since every order is drawn before "
+                f"the run; got {self.epochs * self.samples:,}."
+            )
 
 
 class History(NamedTuple):

@@ -208,11 +208,11 @@ def run(
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
     """
-    training, network, losses = digits.run(
+    measured, network, losses = digits.run(
         seed, config, data, init=init, train=train, data_source=data_source, progress=progress
     )
-    figures = {"mnist_dnn.test_accuracy": {"value": training.test_accuracy}}
+    figures = {"mnist_dnn.test_accuracy": {"value": measured.test_accuracy}}
     curves = {"mini-batches": losses}
     return Result(
-        "mnist-dnn", seed, config, figures, curves=curves, training=training, network=network
+        "mnist-dnn", seed, config, figures, curves=curves, training=measured, network=network
     )

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdnn import interop, models, torch_rng, training
+from jaxdnn.errors import ConfigError
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.training import TrainState
@@ -34,6 +35,7 @@ __all__ = [
     "Config",
     "Data",
     "data",
+    "draw_network",
     "full_batch_steps",
     "gradient_step",
     "loss",
@@ -47,6 +49,8 @@ __all__ = [
 ]
 
 SEED = 420
+
+SAMPLES = 500
 
 MODEL = models.three_layer()
 
@@ -83,6 +87,10 @@ class Config:
             require_nonnegative(name, getattr(self, name))
         for name in ("steps", "epochs", "batches"):
             require_count(name, getattr(self, name))
+        if not self.as_printed and SAMPLES % self.batches:
+            raise ConfigError(
+                f"batches must divide the {SAMPLES} samples into equal ones; got {self.batches!r}."
+            )
 
 
 class Data(NamedTuple):
@@ -95,19 +103,24 @@ class Data(NamedTuple):
 def data(seed: int) -> Data:
     """The samples as torch draws them after a seed: uniform features up to 100, random labels."""
     generator = torch_rng.Generator(seed)
-    inputs = generator.rand(500, 20) * np.float32(100)
-    return Data(jnp.asarray(inputs), jnp.asarray(generator.randint(0, 3, (500,)), jnp.int32))
+    inputs = generator.rand(SAMPLES, 20) * np.float32(100)
+    labels = generator.randint(0, 3, (SAMPLES,))
+    return Data(jnp.asarray(inputs), jnp.asarray(labels, jnp.int32))
 
 
-def start(seed: int) -> Params:
-    """The network as torch starts it after a seed."""
-    generator = torch_rng.Generator(seed)
+def draw_network(generator: torch_rng.Generator) -> dict[str, Float[np.ndarray, "..."]]:
+    """The network's tensors by torch's names, as torch draws them."""
     layers = {
         "linear1": generator.linear(20, 13, bias=False),
         "linear2": generator.linear(13, 8, bias=False),
         "output": generator.linear(8, 3),
     }
-    tensors = {f"{name}.{leaf}": a for name, layer in layers.items() for leaf, a in layer.items()}
+    return {f"{name}.{leaf}": a for name, layer in layers.items() for leaf, a in layer.items()}
+
+
+def start(seed: int) -> Params:
+    """The network as torch starts it after a seed."""
+    tensors = draw_network(torch_rng.Generator(seed))
     return interop.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
 
 
@@ -178,7 +191,7 @@ def full_batch_steps(epochs: int, batches: int) -> int:
     return steps
 
 
-def orders(seed: int, epochs: int, samples: int = 500) -> Int[np.ndarray, "epochs samples"]:
+def orders(seed: int, epochs: int, samples: int = SAMPLES) -> Int[np.ndarray, "epochs samples"]:
     """The orders of a torch DataLoader that shuffles, for each epoch after a seed."""
     generator = torch_rng.Generator(seed)
     return np.stack([generator.loader_order(samples, shuffle=True) for _ in range(epochs)])
@@ -198,7 +211,7 @@ def train_mini_batches(
     Returns:
       The state at the end, and the loss before every step.
     """
-    batch_size = -(-orders.shape[1] // config.batches)
+    batch_size = orders.shape[1] // config.batches
 
     def epoch(
         state: TrainState, order: Int[Array, " samples"]
@@ -253,8 +266,8 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
         "momentum_sgd.linear1_weight_after_gd": _torch_layout(stepped),
         "momentum_sgd.linear1_weight_after_momentum": _torch_layout(moved),
         "momentum_sgd.optimizer": {
-            "loss_before_step_17": losses[-1],
-            "linear1_weight_row0_first10_after_step_17": shown,
+            f"loss_before_step_{config.steps}": losses[-1],
+            f"linear1_weight_row0_first10_after_step_{config.steps}": shown,
         },
         "momentum_sgd.loop": {
             "steps": len(loop_losses),
@@ -262,24 +275,31 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
             "last_loss": loop_losses[-1],
         },
     }
-    remarks = []
-    if config.as_printed:
-        once = gradient_step(w, dw / 2, lr=config.plain_lr)
-        remarks = [
-            "two backward passes before the step: its gradient is doubled, which moves the weight "
-            f"by up to {jnp.abs(stepped - once).max():.4f} more than one pass would",
-            "momentum by hand ran four times on that one gradient: one step would have moved the "
-            f"weight by {jnp.abs(config.lr * dw / 2).max():.4f} at most, these moved it by "
-            f"{jnp.abs(moved - stepped).max():.4f}",
-            f"the optimiser's cell ran {config.steps} times before its weights were shown, and not "
-            f"once: the loss before its step fell from {losses[0]:.4f} to {losses[-1]:.4f}",
-            f"the loop overwrites its limits: {len(loop_losses)} steps, each on all 500 samples, "
-            f"where {config.epochs * config.batches} on mini-batches are meant; "
-            "--no-as-printed takes those",
-        ]
+    once, twice = (
+        gradient_step(w, passes * grads["linear1"]["kernel"], lr=config.plain_lr)
+        for passes in (1, 2)
+    )
+    loop_steps = full_batch_steps(config.epochs, config.batches)
+    taken = "as printed" if config.as_printed else "as meant"
+    # Of n steps on one gradient the k-th is 1 + γ + … + γᵏ⁻¹ times as long as the first.
+    momentum = float(np.asarray(config.momentum))
+    four = sum(momentum**j for k in range(4) for j in range(k + 1))
+    first_move = float(jnp.abs(config.lr * dw).max())
+    remarks = (
+        f"{taken}, backward passes before the step: {backward_passes}. The document's second one "
+        f"doubles the gradient: the weight moves by up to {jnp.abs(twice - once).max():.4f} more",
+        f"{taken}, steps of momentum by hand on that gradient: {momentum_steps}. The first moves "
+        f"the weight by up to {first_move:.4f}, the document's four by up to "
+        f"{four * first_move:.4f}",
+        f"the optimiser's cell had run 17 times and stands once; here {config.steps}: the loss "
+        f"before its step goes from {losses[0]:.4f} to {losses[-1]:.4f}",
+        f"{taken}, steps of the loop: {len(loop_losses)}. It overwrites its limits, and takes "
+        f"{loop_steps} steps on all {SAMPLES} samples where {config.epochs * config.batches} on "
+        "mini-batches are meant",
+    )
     curve = "the loop as printed" if config.as_printed else "mini-batches"
     curves = {"full batch": losses, f"{curve}, from there": loop_losses}
-    return Result("momentum-sgd", seed, config, figures, tuple(remarks), curves=curves)
+    return Result("momentum-sgd", seed, config, figures, remarks, curves=curves)
 
 
 def _torch_layout(kernel: Float[Array, "in out"]) -> dict[str, object]:

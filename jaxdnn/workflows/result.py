@@ -124,16 +124,18 @@ class Result:
         return next(iter(self.curves.values()))
 
     @property
-    def diverged_at(self) -> int | None:
-        """The first step, from 1, with a loss, or at last parameters, that are not finite."""
-        if not self.curves:
-            return None
-        steps = np.flatnonzero(~np.isfinite(self.losses))
-        if len(steps):
-            return int(steps[0]) + 1
+    def divergences(self) -> dict[str, int]:
+        """For each curve that has one, the first step, from 1, with a loss that is not finite.
+
+        A main run whose last parameters are not finite diverged at its last step.
+        """
+        steps = {name: np.flatnonzero(~np.isfinite(c)) for name, c in self.curves.items()}
+        first = {name: int(found[0]) + 1 for name, found in steps.items() if len(found)}
         leaves = jax.tree.leaves(self.network.params if self.network else None)
-        finite = all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves)
-        return None if finite else len(self.losses)
+        if not all(np.isfinite(np.asarray(leaf)).all() for leaf in leaves):
+            main = next(iter(self.curves))
+            first.setdefault(main, len(self.curves[main]))
+        return first
 
     def to_dict(self) -> dict[str, Any]:
         """All but the parameters, as JSON holds it; what is not finite becomes None."""

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Key
 from jaxdnn import checkpoint, interop, models, torch_rng, training
 from jaxdnn.data import synthetic
 from jaxdnn.data.synthetic import Split
+from jaxdnn.errors import ConfigError
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.training import Progress, TrainState
@@ -75,13 +76,15 @@ class Config:
         require_count("epochs", self.epochs)
         require_nonnegative("lr", self.lr)
         require_count("samples", self.samples, at_least=2)
+        if self.samples > 10**7:
+            raise ConfigError(f"samples must be at most 10**7; got {self.samples!r}.")
 
 
 def data_and_start(seed: int, samples: int) -> tuple[Split, Params]:
     """Samples, their split and the network as torch makes them after a seed, in this order."""
     generator = torch_rng.Generator(seed)
     data = synthetic.split(generator, *synthetic.sums(generator, samples))
-    tensors = generator.mlp(SIZES)
+    tensors = interop.mlp_start(generator, SIZES)
     return data, interop.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
 
 

@@ -20,11 +20,12 @@ from jaxdnn.data import synthetic, tabular
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.csv_file import listed
 from jaxdnn.data.synthetic import Split
-from jaxdnn.data.tabular import Table
+from jaxdnn.data.tabular import Standardisation, Table
+from jaxdnn.errors import ConfigError, DataError
 from jaxdnn.losses import bce
 from jaxdnn.models import Model, Params
 from jaxdnn.training import Progress, TrainState
-from jaxdnn.workflows.config import Real, register, require_count, require_positive, require_seed
+from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative, require_seed
 from jaxdnn.workflows.result import Network, Result, Training
 
 __all__ = [
@@ -67,7 +68,7 @@ class Config:
 
     def __post_init__(self) -> None:
         require_count("epochs", self.epochs)
-        require_positive("lr", self.lr)
+        require_nonnegative("lr", self.lr)
         if self.batch_size is not None:
             require_count("batch_size", self.batch_size)
 
@@ -89,12 +90,15 @@ class Inputs:
     def load(self, seed: int, progress: Any = None) -> tuple[Table, str]:
         """The table, and where it came from in words."""
         if self.csv is None:
+            if self.label is not None or self.index_column is not None:
+                raise ConfigError("--label and --index-column name columns of a table; give --csv.")
             return tabular.generate(seed), "generated table"
         table = tabular.read_csv(self.csv, label=self.label, index_column=self.index_column)
         names = listed(table.feature_names)
         return table, (
             f"{self.csv}: {len(table.labels):,} rows, {len(table.feature_names)} features "
-            f"({names}), label {table.label_name!r}"
+            f"({names}), label {table.label_name!r}, "
+            + (f"index {table.index_name!r}" if table.index_name is not None else "no index")
         )
 
 
@@ -104,14 +108,33 @@ def model(features: int) -> Model:
     return models.mlp(sizes, activation=jax.nn.sigmoid, final_activation=jax.nn.sigmoid)
 
 
-def data_and_start(seed: int, table: Table) -> tuple[Split, Params]:
-    """The split and the network as torch makes them after a seed, in this order."""
+def data_and_start(
+    seed: int, table: Table, *, standardise: bool = False
+) -> tuple[Split, Params, Standardisation | None]:
+    """The split and the network as torch makes them after a seed, in this order.
+
+    Args:
+      seed: torch's.
+      table: all rows.
+      standardise: subtract from each feature its mean over the training rows, and divide by its
+        standard deviation over them.
+
+    Returns:
+      The two parts, the network's parameters, and how the features were standardised, if they were.
+    """
     generator = torch_rng.Generator(seed)
     data = synthetic.split(generator, table.features, table.labels[:, None])
     features = table.features.shape[1]
-    tensors = generator.mlp((features, *HIDDEN, 1))
+    tensors = interop.mlp_start(generator, (features, *HIDDEN, 1))
     like = jax.eval_shape(model(features).init, jax.random.key(0))
-    return data, interop.from_torch(tensors, like=like)
+    scale = None
+    if standardise:
+        scale = tabular.standardisation(data.train_features)
+        data = data._replace(
+            train_features=tabular.standardise(data.train_features, scale),
+            test_features=tabular.standardise(data.test_features, scale),
+        )
+    return data, interop.from_torch(tensors, like=like), scale
 
 
 def loss(
@@ -162,16 +185,13 @@ def train(
         state: TrainState, number: Int[Array, ""]
     ) -> tuple[TrainState, Float[Array, " steps"]]:
         order = shuffle(jax.random.fold_in(key, number), len(rows[0]))
-        return training.train_epoch(
-            loss,
-            optimizer(config),
-            state,
-            rows,
-            order,
-            batch_size=batch_size,
-            epoch=number,
-            progress=progress,
+        state, losses = training.train_epoch(
+            loss, optimizer(config), state, rows, order, batch_size=batch_size
         )
+        if progress is not None:
+            report = partial(jax.debug.callback, progress.on_step, number, len(losses), losses[-1])
+            jax.lax.cond(number % -(-config.epochs // 40) == 0, report, lambda: None)
+        return state, losses
 
     state, losses = jax.lax.scan(epoch, state, jnp.arange(config.epochs))
     return state, losses.ravel()
@@ -183,7 +203,7 @@ def fit(
     """A whole run as one pure function of a key: start, shuffles, every step.
 
     Example:
-      >>> data, _ = data_and_start(0, tabular.generate(0))
+      >>> data, _, _ = data_and_start(0, tabular.generate(0))
       >>> state, losses = jax.jit(fit)(jax.random.key(0), Config(epochs=20, batch_size=128), data)
       >>> losses.shape
       (100,)
@@ -194,10 +214,10 @@ def fit(
 
 
 def accuracy(
-    probabilities: Float[Array, "rows 1"], labels: Float[Array, "rows 1"]
-) -> Float[Array, ""]:
+    probabilities: Float[np.ndarray, "rows 1"], labels: Float[np.ndarray, "rows 1"]
+) -> float:
     """The share of rows on the right side of 0.5."""
-    return ((probabilities >= 0.5) == labels).mean()
+    return float(((probabilities >= 0.5) == labels).mean())
 
 
 def run(
@@ -222,6 +242,7 @@ def run(
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
+      DataError: the training rows have one class only.
 
     Example:
       >>> result = run(0, Config(epochs=10), tabular.generate(0), data_source="generated")
@@ -229,20 +250,19 @@ def run(
       10
     """
     require_seed(seed)
-    parts, params = data_and_start(seed, data)
+    parts, params, scale = data_and_start(seed, data, standardise=config.standardise)
+    if len(np.unique(parts.train_labels)) < 2:
+        raise DataError(
+            f"All {len(parts.train_labels)} training rows that seed {seed} draws have the label "
+            f"{parts.train_labels[0, 0]:.0f}; add rows of the other class, or take another --seed."
+        )
     preprocessing: dict[str, Any] = {
         "outputs": "probability",
         "feature_names": list(data.feature_names),
         "label_name": data.label_name,
     }
-    if config.standardise:
-        scale = tabular.standardisation(parts.train_features)
-        parts = parts._replace(
-            train_features=tabular.standardise(parts.train_features, scale),
-            test_features=tabular.standardise(parts.test_features, scale),
-        )
+    if scale is not None:
         preprocessing |= {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
-
     rows = len(parts.train_labels)
     if progress is not None:
         progress.on_start(epochs=config.epochs, samples=rows, batch_size=config.batch_size or rows)
@@ -255,12 +275,11 @@ def run(
     )
     apply = jax.jit(model(len(data.feature_names)).apply)
     probabilities = apply(state.params, jnp.asarray(parts.test_features))
-    correct = int(((np.asarray(probabilities) >= 0.5) == parts.test_labels).sum())
-    test_rows = len(parts.test_labels)
+    test_accuracy = accuracy(np.asarray(probabilities), parts.test_labels)
     base_rate = max(parts.test_labels.mean(), 1 - parts.test_labels.mean())
 
     figures = {
-        "tabular_dnn.accuracy": {"value": correct / test_rows, "larger_class": base_rate},
+        "tabular_dnn.accuracy": {"value": test_accuracy, "larger_class": base_rate},
         "tabular_dnn.loss": {"first": losses[0], "last": losses[-1], "steps": len(losses)},
     }
     remarks = []
@@ -283,7 +302,7 @@ def run(
             samples=config.epochs * rows,
             compile_seconds=timing.compile_seconds,
             train_seconds=timing.run_seconds,
-            test_accuracy_by_epoch=np.array([correct / test_rows]),
+            test_accuracy_by_epoch=np.array([test_accuracy]),
         ),
         network=Network(state.params, preprocessing),
     )

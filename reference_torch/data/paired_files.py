@@ -23,7 +23,8 @@ class PairedFiles(Dataset):
 
     def __init__(self, csv_file: str | os.PathLike[str], text_file: str | os.PathLike[str]) -> None:
         self.table = pandas.read_csv(csv_file)
-        self.lines = Path(text_file).read_text(encoding="utf-8").splitlines()
+        with Path(text_file).open(encoding="utf-8") as file:
+            self.lines = [line.removesuffix("\n") for line in file.readlines()]
         if len(self.table) != len(self.lines):
             raise ValueError(f"{len(self.table)} rows need as many lines; got {len(self.lines)}.")
 

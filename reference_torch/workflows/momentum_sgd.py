@@ -145,7 +145,7 @@ def train_mini_batches(
     Returns:
       The loss before every step, shape ``(epochs, batches)``.
     """
-    batch_size = -(-len(data.labels) // config.batches)
+    batch_size = len(data.labels) // config.batches
     return torch.stack(
         [
             training.train_epoch(loss, descent, model, data, order, batch_size=batch_size)

@@ -40,11 +40,31 @@ def model(features: int) -> models.MLP:
 
 
 def data_and_start(
-    seed: int, features: torch.Tensor, labels: torch.Tensor
+    seed: int, features: torch.Tensor, labels: torch.Tensor, *, standardise: bool = False
 ) -> tuple[Split, models.MLP]:
-    """The split and the network, in this order."""
+    """The split and the network, in this order.
+
+    Args:
+      seed: torch's.
+      features: of all rows.
+      labels: of all rows.
+      standardise: subtract from each feature its mean over the training rows, and divide by its
+        standard deviation over them.
+
+    Returns:
+      The two parts, and the network.
+    """
     torch.manual_seed(seed)
-    return synthetic.split(features, labels.reshape(-1, 1)), model(features.shape[1])
+    data, network = synthetic.split(features, labels.reshape(-1, 1)), model(features.shape[1])
+    if standardise:
+        mean = data.train_features.mean(0)
+        std = data.train_features.std(0, correction=0)
+        std[std == 0] = 1
+        data = data._replace(
+            train_features=(data.train_features - mean) / std,
+            test_features=(data.test_features - mean) / std,
+        )
+    return data, network
 
 
 def loss(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -87,7 +107,7 @@ def fit(
     seed: int, config: Config, features: torch.Tensor, labels: torch.Tensor
 ) -> tuple[nn.Module, torch.Tensor]:
     """A whole run from a seed; the network, and the loss before every step."""
-    data, network = data_and_start(seed, features, labels)
+    data, network = data_and_start(seed, features, labels, standardise=config.standardise)
     count = len(data.train_labels)
     orders = (torch.randperm(count) for _ in range(config.epochs))
     return network, train(network, orders, config, data)

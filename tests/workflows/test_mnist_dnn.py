@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import torch
 
@@ -21,14 +20,12 @@ from jaxdnn import interop, losses, models, parity
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import ConfigError
-from jaxdnn.parity import Observation
-from jaxdnn.training import TrainState
+from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.workflows import mnist_dnn as reference
 
 KEY = jax.random.key(0)
 CONFIG = mnist_dnn.Config()
-LAYERS = [f"net.{i}.{leaf}" for i in (1, 3, 5, 7, 9) for leaf in ("weight", "bias")]
 
 Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -43,131 +40,6 @@ def batches(data: MNIST, steps: int) -> Batches:
 
 def tensors(data: Batches) -> Iterator[tuple[torch.Tensor, ...]]:
     return (tuple(torch.tensor(array) for array in batch) for batch in data)
-
-
-def observe_torch(
-    params: dict[str, np.ndarray], data: Batches, momentum: dict[str, np.ndarray] | None = None
-) -> Iterator[Observation]:
-    """The reference's steps from the given parameters and momentum."""
-    model = reference.init(params)
-    optimizer = reference.optimizer(model, reference.Config())
-    if momentum is not None:
-        for name, param in model.named_parameters():
-            optimizer.state[param]["momentum_buffer"] = torch.tensor(momentum[name])
-    return reference_torch.observe.observe(reference.loss, optimizer, model, tensors(data))
-
-
-def test_float64_trajectory_matches_torch(x64: None, mnist_data: MNIST) -> None:
-    """Loss, gradients, momentum and parameters after each of 400 steps, an epoch's end included."""
-    state = mnist_dnn.init(KEY, CONFIG)
-    start = interop.to_torch(state.params)
-    assert start["net.1.weight"].dtype == np.float64
-    data = batches(mnist_data, steps=400)
-    assert len(data[312][1]) == 32
-
-    last: Observation = {}
-
-    def watch(run: Iterator[Observation]) -> Iterator[Observation]:
-        for observation in run:
-            last.update(observation)
-            yield observation
-
-    jax_run = parity.observe(mnist_dnn.loss, mnist_dnn.optimizer(CONFIG), state, data)
-    comparison = parity.compare(observe_torch(start, data), watch(jax_run), tolerance=1e-12)
-
-    assert comparison.first_divergence is None
-    assert comparison.steps == 400
-    assert set(comparison.errors) == {
-        "batch/0",
-        "batch/1",
-        "loss",
-        *(f"grad/{name}" for name in LAYERS),
-        *(f"optimizer/{name}/momentum_buffer" for name in LAYERS),
-        *(f"param/{name}" for name in LAYERS),
-    }
-    # So that these are not two dead networks that agree.
-    assert last["loss"] < 2.2
-    for name in LAYERS:
-        assert np.abs(last[f"grad/{name}"]).max() > 1e-4
-        assert np.abs(last[f"param/{name}"] - start[name]).max() > 1e-4
-
-
-def float32_steps(
-    data: MNIST, loss: Callable[..., jax.Array], *, states: int
-) -> Iterator[tuple[Observation, Observation, Observation]]:
-    """One step from each of some states of a float32 run: in float64, by torch, and by JAX.
-
-    Where a relu's input is within rounding of 0, float32 cannot tell on which side of the kink it
-    is, and the gradient of either framework may be off by a whole term; such states are left out.
-    """
-    optimizer = mnist_dnn.optimizer(CONFIG)
-    state = mnist_dnn.init(KEY, CONFIG)
-    every = 5
-    used = batches(data, steps=every * states + 1)
-    run = observe_torch(interop.to_torch(state.params), used)
-    visited = itertools.islice(run, 0, every * states, every)
-    for before, batch in zip(visited, used[1::every], strict=True):
-        params = {name: before[f"param/{name}"] for name in LAYERS}
-        momentum = {name: before[f"optimizer/{name}/momentum_buffer"] for name in LAYERS}
-        assert params["net.1.weight"].dtype == np.float32
-        if _distance_from_kinks(params, batch[0]) < 2e-6:
-            continue
-        state = TrainState(
-            interop.from_torch(params, like=state.params),
-            _with_momentum(state.opt_state, interop.from_torch(momentum, like=state.params)),
-        )
-        [oracle] = observe_torch(_float64(params), [batch], _float64(momentum))
-        [same_precision] = observe_torch(params, [batch], momentum)
-        [port] = parity.observe(loss, optimizer, state, [batch])
-        yield oracle, same_precision, port
-
-
-def test_float32_step_rounds_no_worse_than_torch(mnist_data: MNIST) -> None:
-    """Every tensor in every state; the loss, a single number, over all states together."""
-    losses_seen: list[tuple[Observation, ...]] = []
-    for steps in float32_steps(mnist_data, mnist_dnn.loss, states=80):
-        excess = parity.rounding_excess(*([step] for step in steps))
-        del excess["loss"]
-        assert max(excess.values()) <= 3, excess
-        losses_seen.append(tuple({"loss": step["loss"]} for step in steps))
-    assert len(losses_seen) >= 60
-    assert parity.rounding_excess(*zip(*losses_seen, strict=True))["loss"] <= 3
-
-
-def test_lower_precision_rounds_worse_than_torch(mnist_data: MNIST) -> None:
-    """The comparison above sees a port whose images have the seven bits less of bfloat16."""
-
-    def loss(params: models.Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-        coarse = mnist_dnn.normalise(images, jnp.dtype("bfloat16")).astype(jnp.float32)
-        return losses.cross_entropy(mnist_dnn.MODEL.apply(params, coarse), labels)
-
-    for steps in float32_steps(mnist_data, loss, states=3):
-        excess = parity.rounding_excess(*([step] for step in steps))
-        assert min(excess[f"grad/{name}"] for name in LAYERS) > 3
-
-
-def _distance_from_kinks(params: dict[str, np.ndarray], images: np.ndarray) -> float:
-    """The smallest magnitude of any relu's input, in float64."""
-    *layers, _ = reference.init(_float64(params)).net.children()
-    hidden = reference.normalise(torch.tensor(images), torch.float64)
-    distance = np.inf
-    for layer in layers:
-        if isinstance(layer, torch.nn.ReLU):
-            distance = min(distance, hidden.abs().min().item())
-        hidden = layer(hidden)
-    return distance
-
-
-def _with_momentum(opt_state: optax.OptState, momentum: models.Params) -> optax.OptState:
-    return jax.tree.map(
-        lambda part: part._replace(trace=momentum) if isinstance(part, optax.TraceState) else part,
-        opt_state,
-        is_leaf=lambda part: isinstance(part, optax.TraceState),
-    )
-
-
-def _float64(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 REAL = (784, 512, 256, 128, 64, 10)
@@ -285,7 +157,7 @@ def test_same_seed_same_bits_in_another_process(mnist_data: MNIST) -> None:
         "from jaxdnn.workflows import mnist_dnn as w\n"
         "few = mnist.MNIST(*(array[:1632] for array in mnist.load()[0]))\n"
         "result = w.run(0, w.Config(epochs=1), few, data_source='')\n"
-        "leaves = jax.device_get(jax.tree.leaves(result.params))\n"
+        "leaves = jax.device_get(jax.tree.leaves(result.network.params))\n"
         "bits = b''.join(leaf.tobytes() for leaf in leaves)\n"
         "print(hashlib.sha256(bits + result.losses.tobytes()).hexdigest())\n"
     )
@@ -304,12 +176,18 @@ def test_run_is_fit(x64: None, mnist_data: MNIST) -> None:
     result = mnist_dnn.run(5, config, data, data_source="a test")
     state, history = jax.jit(mnist_dnn.fit)(jax.random.key(5), config, data)
     np.testing.assert_allclose(result.losses, np.ravel(history.losses), rtol=1e-12)
-    np.testing.assert_allclose(result.test_accuracy_by_epoch, history.test_accuracy, atol=1e-12)
+    assert result.training is not None
+    assert result.training.test_accuracy_by_epoch is not None
+    assert result.network is not None
+    np.testing.assert_array_equal(result.curves["mini-batches"], result.losses)
+    np.testing.assert_allclose(
+        result.training.test_accuracy_by_epoch, history.test_accuracy, atol=1e-12
+    )
     for ours, theirs in zip(
-        jax.tree.leaves(result.params), jax.tree.leaves(state.params), strict=True
+        jax.tree.leaves(result.network.params), jax.tree.leaves(state.params), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
-    assert result.diverged_at is None
+    assert result.divergences == {}
 
 
 def test_run_vmaps_over_keys_and_hyperparameters(x64: None, mnist_data: MNIST) -> None:
@@ -317,7 +195,7 @@ def test_run_vmaps_over_keys_and_hyperparameters(x64: None, mnist_data: MNIST) -
     keys = jax.random.split(KEY, 3)
     lrs = jnp.array([0.01, 0.1, 0.2])
 
-    def fit(key: jax.Array, lr: jax.Array) -> mnist_dnn.History:
+    def fit(key: jax.Array, lr: jax.Array) -> History:
         return mnist_dnn.fit(key, mnist_dnn.Config(epochs=2, lr=lr), data)[1]
 
     together = jax.jit(jax.vmap(fit))(keys, lrs)

@@ -194,23 +194,36 @@ def network(
 
 def by_hand() -> Case:
     sides = bare(
-        alone(functools.partial(gradient_descent.step_by_hand, lr=0.1), in_place=False),
-        alone(functools.partial(torch_gradient_descent.step_by_hand, lr=0.1), in_place=True),
+        alone(
+            functools.partial(gradient_descent.step_by_hand, lr=gradient_descent.Config().lr),
+            in_place=False,
+        ),
+        alone(
+            functools.partial(
+                torch_gradient_descent.step_by_hand, lr=torch_gradient_descent.Config().lr
+            ),
+            in_place=True,
+        ),
     )
     return Case({"w": np.zeros((), np.float32)}, [()] * 10, *sides)
 
 
-def descent(
-    name: str, start: Any, batch: Batch, steps: int, torch_name: str | None = None
-) -> Callable[[], Case]:
+def descent(name: str, start: Any, batch: Batch, steps: int) -> Callable[[], Case]:
     def case() -> Case:
         ours = functools.partial(gradient_descent.step, getattr(gradient_descent, name))
         theirs = functools.partial(
-            torch_gradient_descent.step, getattr(torch_gradient_descent, torch_name or name)
+            torch_gradient_descent.step, getattr(torch_gradient_descent, name)
         )
         sides = bare(
-            alone(lambda w, *batch: ours(w, *batch, lr=0.1), in_place=False),
-            tracked(alone(lambda w, *batch: theirs(w, *batch, lr=0.1), in_place=True)),
+            alone(
+                lambda w, *batch: ours(w, *batch, lr=gradient_descent.Config().lr), in_place=False
+            ),
+            tracked(
+                alone(
+                    lambda w, *batch: theirs(w, *batch, lr=torch_gradient_descent.Config().lr),
+                    in_place=True,
+                )
+            ),
         )
         return Case({"w": np.asarray(start, np.float32)}, [batch] * steps, *sides)
 
@@ -219,6 +232,7 @@ def descent(
 
 POINTS = np.array([1, 2, 3], np.float32)
 ROWS = np.array([[0, 0, 1], [1, 1, 1], [4, 2, 1]], np.float32)
+COEFFICIENTS = np.array([2, 3, 4], np.float32)
 
 
 def layer() -> Case:
@@ -240,16 +254,18 @@ def layer() -> Case:
 def two_layer(*, as_printed: bool | None) -> Callable[[], Case]:
     def case() -> Case:
         x, y, start = two_layer_net.data_and_start(0)
+        ours, theirs = two_layer_net.Config(), torch_two_layer_net.Config()
         if as_printed is None:
             sides = bare(
-                functools.partial(two_layer_net.step, lr=1e-6),
-                tracked(functools.partial(torch_two_layer_net.step, lr=1e-6)),
+                functools.partial(two_layer_net.step, lr=ours.lr),
+                tracked(functools.partial(torch_two_layer_net.step, lr=theirs.lr)),
             )
         else:
-            how = {"lr": 1e-6, "as_printed": as_printed}
             sides = bare(
-                functools.partial(two_layer_net.step_by_hand, **how),
-                functools.partial(torch_two_layer_net.step_by_hand, **how),
+                functools.partial(two_layer_net.step_by_hand, lr=ours.lr, as_printed=as_printed),
+                functools.partial(
+                    torch_two_layer_net.step_by_hand, lr=theirs.lr, as_printed=as_printed
+                ),
             )
         return Case(start, [(x, y)] * 20, *sides)
 
@@ -269,8 +285,8 @@ def sequential() -> Case:
         lambda: reference_torch.models.mlp((1000, 100, 10)),
         two_layer_net.sequential_loss,
         torch_two_layer_net.sequential_loss,
-        optax.sgd(1e-6),
-        lambda model: torch.optim.SGD(model.parameters(), lr=1e-6),
+        optax.sgd(two_layer_net.Config().lr),
+        lambda model: torch.optim.SGD(model.parameters(), lr=torch_two_layer_net.Config().lr),
     )
     return Case(start, [(x, y)] * 20, *sides)
 
@@ -311,8 +327,10 @@ def from_scratch() -> Case:
     data, start = linear_regression.data_and_start(0, 1000)
     indices = linear_regression.orders(0, 3, 1000).reshape(-1, 10)
     sides = bare(
-        functools.partial(linear_regression.step, lr=0.03),
-        tracked(functools.partial(torch_linear_regression.step, lr=0.03)),
+        functools.partial(linear_regression.step, lr=linear_regression.Config().lr),
+        tracked(
+            functools.partial(torch_linear_regression.step, lr=torch_linear_regression.Config().lr)
+        ),
     )
     return Case(start, [(data.features[i], data.labels[i]) for i in indices], *sides)
 
@@ -353,7 +371,7 @@ def sums() -> Case:
 
 def table(batch_size: int | None) -> Callable[[], Case]:
     def case() -> Case:
-        data, params = tabular_dnn.data_and_start(
+        data, params, _ = tabular_dnn.data_and_start(
             tabular_dnn.SEED, tabular.generate(tabular_dnn.SEED)
         )
         rows = data.train_features, data.train_labels
@@ -404,7 +422,7 @@ def digits(data: MNIST, name: str, few: int) -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     "W07 by hand": by_hand,
     "W08 by autograd": descent("parabola", 1.0, (), 10),
-    "W09 quadratic": descent("quadratic_loss", [1, 1, 1], (ROWS, ROWS @ POINTS[[1, 2, 2]]), 400),
+    "W09 quadratic": descent("quadratic_loss", [1, 1, 1], (ROWS, ROWS @ COEFFICIENTS), 400),
     "W10 one weight": descent("one_weight_loss", 0.0, (POINTS, 2 * POINTS), 20),
     "W11 layer": layer,
     "W13 as printed": two_layer(as_printed=True),
@@ -461,7 +479,7 @@ def test_float64_trajectory_matches_torch(case: Case, x64: None) -> None:
     assert comparison.first_divergence is None
     assert comparison.steps == len(batches)
     last = seen[-1]
-    assert last["param/" + next(iter(start.params))].dtype == np.float64
+    assert {array.dtype for array in last.values() if array.dtype.kind == "f"} == {np.dtype("f8")}
     # So that these are not two dead runs that agree.
     assert min(losses) < losses[0]
     for name, array in start.params.items():
@@ -487,7 +505,7 @@ def test_torch_parts_from_itself_where_jax_is_resynchronised(case: Case, x64: No
 @every_row
 def test_float32_step_rounds_no_worse_than_torch(case: Case) -> None:
     steps = list(float32_steps(case, case.jax_run))
-    assert len(steps) >= min(8, len(case.batches) // case.float32_every)
+    assert len(steps) >= 0.4 * len(case.batches) / case.float32_every
     excess = parity.rounding_excess(*zip(*steps, strict=True))
     assert max(excess.values()) <= 3, excess
 
@@ -578,7 +596,10 @@ class Kinks(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         name = func.name()
-        if name in ("aten::relu", "aten::clamp_min", "aten::clamp") and args[0].numel():
+        if (
+            name in ("aten::relu", "aten::clamp_min", "aten::clamp", "aten::clamp_")
+            and args[0].numel()
+        ):
             self._see(args[0].abs(), args[0].abs().max())
         if name == "aten::max_pool2d_with_indices":
             windows = torch.nn.functional.unfold(

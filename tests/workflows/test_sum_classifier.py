@@ -1,0 +1,59 @@
+"""Three classes by a sum: the document's formula for the accuracy, and what is meant."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdnn.workflows import sum_classifier
+from reference_torch.workflows import sum_classifier as reference
+
+ROW = st.tuples(*[st.sampled_from([0.0, 0.25, 1.0, -1.0, 0.5])] * 3)
+
+
+@given(rows=st.lists(st.tuples(ROW, st.integers(0, 2)), min_size=1, max_size=8))
+@settings(max_examples=60)
+def test_both_accuracies_are_torchs(rows: list[tuple[tuple[float, ...], int]]) -> None:
+    """Ties too, rows of ones, and any number of classes that are predicted at all."""
+    outputs = np.array([row for row, _ in rows], np.float32)
+    one_hot = np.eye(3, dtype=np.float32)[[label for _, label in rows]]
+    for name in ("accuracy", "accuracy_as_printed"):
+        ours = getattr(sum_classifier, name)(jnp.asarray(outputs), jnp.asarray(one_hot))
+        theirs = getattr(reference, name)(torch.tensor(outputs), torch.tensor(one_hot))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_formula_counts_no_right_answer_once_two_classes_are_predicted() -> None:
+    right = jnp.eye(3)
+    assert sum_classifier.accuracy(right, right) == 1
+    assert sum_classifier.accuracy_as_printed(right, right) == 0
+    always_first = jnp.tile(jnp.array([0.9, 0.1, 0.2]), (3, 1))
+    np.testing.assert_allclose(sum_classifier.accuracy_as_printed(always_first, right), 1 / 3)
+    np.testing.assert_allclose(sum_classifier.accuracy(always_first, right), 1 / 3)
+
+
+def test_run_reports_both_and_loads_what_it_saved() -> None:
+    for as_printed, key in ((True, "as_printed"), (False, "as_meant")):
+        config = sum_classifier.Config(epochs=400, samples=300, lr=0.5, as_printed=as_printed)
+        result = sum_classifier.run(0, config)
+        figures = result.figures
+        assert figures["sum_classifier.reloaded"] == {"same_outputs": True}
+        assert result.training is not None
+        assert result.training.test_accuracy == figures["sum_classifier.accuracy"][key]
+        assert figures["sum_classifier.parameters"]["net.0.weight"] == [5, 3]
+        assert result.network is not None
+        data, _ = sum_classifier.data_and_start(0, 300)
+        outputs = sum_classifier.MODEL.apply(result.network.params, jnp.asarray(data.test_features))
+        tensors = torch.tensor(np.array(outputs)), torch.tensor(data.test_labels)
+        accuracies = {
+            "as_printed": reference.accuracy_as_printed(*tensors),
+            "as_meant": reference.accuracy(*tensors),
+        }
+        for name, expected in accuracies.items():
+            np.testing.assert_allclose(figures["sum_classifier.accuracy"][name], expected)
+        # Here more than one class is predicted, and the formula finds nothing right.
+        assert len(jax.device_get(jnp.unique(outputs.argmax(1)))) > 1
+        assert accuracies["as_meant"] > 0.7
+        assert accuracies["as_printed"] < accuracies["as_meant"]
