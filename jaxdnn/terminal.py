@@ -93,7 +93,7 @@ def download_bars(console: Console) -> Iterator[Callable[[str], _DownloadBar]]:
 class RunProgress:
     """The progress bar of a training run, and a line for each epoch that is evaluated.
 
-    A `jaxdnn.training.Progress`: the compiled run calls it, from a thread of its own.
+    A `jaxdnn.execution.Progress`: the compiled run calls it, from a thread of its own.
 
     Args:
       console: where to show it; on anything but a terminal only the lines are written.

@@ -3,10 +3,9 @@
 Nothing here is jitted: compile once, at the outermost call.
 """
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +14,14 @@ import optax
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from jaxdnn.data.batches import shuffle
+from jaxdnn.execution import Progress
 from jaxdnn.models import Params
 
 __all__ = [
     "History",
-    "Progress",
     "StepInfo",
-    "Timing",
     "TrainState",
     "accuracy",
-    "compile_and_run",
     "train_classifier",
     "train_epoch",
     "train_full_batch",
@@ -69,27 +66,6 @@ class History(NamedTuple):
 
     losses: Float[Array, "epochs steps"]
     test_accuracy: Float[Array, " epochs"]
-
-
-class Timing(NamedTuple):
-    """How long a call took, in seconds of wall time, compiling and running apart."""
-
-    compile_seconds: float
-    run_seconds: float
-
-
-@runtime_checkable
-class Progress(Protocol):
-    """What a compiled run tells the outside while it goes on."""
-
-    def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
-        """A run of so many epochs is to start, each of so many samples, so many of them a step."""
-
-    def on_step(self, epoch: int, step: int, loss: float) -> None:
-        """Step ``step`` (from 0) of epoch ``epoch`` (from 0) is done; called now and then."""
-
-    def on_epoch(self, epoch: int, test_accuracy: float) -> None:
-        """Epoch ``epoch`` (from 0) is done and evaluated; called after every one."""
 
 
 def train_step(
@@ -333,29 +309,3 @@ def accuracy(
         raise ValueError(f"{len(inputs)} inputs need as many labels; got {len(labels)}.")
     outputs = jax.lax.map(lambda x: predict(x[None])[0], inputs, batch_size=batch_size)
     return (outputs.argmax(-1) == jnp.asarray(labels)).mean()
-
-
-def compile_and_run(
-    function: Callable[..., Any], *args: Any, donate_argnums: int | Sequence[int] = ()
-) -> tuple[Any, Timing]:
-    """Compile a pure function for its arguments, run it once, and time the two apart.
-
-    Args:
-      function: pure, of arrays and pytrees.
-      args: its arguments.
-      donate_argnums: those whose memory the result may take over; see `jax.jit`.
-
-    Returns:
-      The result, once it is computed, and the times.
-
-    Example:
-      >>> total, timing = compile_and_run(jnp.sum, jnp.arange(4))
-      >>> int(total), timing.compile_seconds > 0
-      (6, True)
-    """
-    start = time.perf_counter()
-    compiled = jax.jit(function, donate_argnums=donate_argnums).lower(*args).compile()
-    compiled_at = time.perf_counter()
-    result = jax.block_until_ready(compiled(*args))
-    jax.effects_barrier()
-    return result, Timing(compiled_at - start, time.perf_counter() - compiled_at)

@@ -18,7 +18,7 @@ ACTIVATIONS = {
 }
 
 
-@settings(max_examples=12)
+@settings(max_examples=7)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=5),
     samples=st.integers(1, 5),

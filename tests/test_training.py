@@ -84,18 +84,6 @@ def test_data_of_different_lengths_is_refused() -> None:
         inspect.unwrap(training.accuracy)(lambda x: x, jnp.eye(4), jnp.array([0]))
 
 
-def test_compile_and_run_donates_what_it_is_told_to() -> None:
-    kept, donated = jnp.arange(4.0), jnp.arange(4.0)
-    result, timing = training.compile_and_run(
-        lambda a, b: (a + b, a - b), donated, kept, donate_argnums=0
-    )
-    assert donated.is_deleted()
-    assert not kept.is_deleted()
-    assert result[0].tolist() == [0, 2, 4, 6]
-    assert timing.compile_seconds > 0
-    assert timing.run_seconds > 0
-
-
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
 def test_accuracy_does_not_depend_on_the_batch_size(batch_size: int) -> None:
     generator = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from jaxdnn.data import mnist
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.training import Progress, compile_and_run
+from jaxdnn.execution import Progress, compile_and_run
 from jaxdnn.workflows.config import require_seed
 from jaxdnn.workflows.result import Network, Training
 

@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
 from jaxdnn.data.mnist import MNIST
+from jaxdnn.execution import Progress
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
-from jaxdnn.training import History, Progress, TrainState
+from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import digits
 from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative
 from jaxdnn.workflows.digits import Inputs

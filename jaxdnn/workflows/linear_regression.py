@@ -20,6 +20,7 @@ from jaxdnn import interop, models, torch_rng, training
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.synthetic import Line, line
 from jaxdnn.errors import ConfigError
+from jaxdnn.execution import compile_and_run
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.training import StepInfo, TrainState
@@ -286,13 +287,13 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     require_seed(seed)
     data, weights = data_and_start(seed, config.samples)
     order = jnp.asarray(orders(seed, config.epochs, config.samples))
-    (trained, history), scratch_time = training.compile_and_run(
+    (trained, history), scratch_time = compile_and_run(
         train, weights, order, config, jax.device_put(data)
     )
 
     layer_data, params, generator = layer_start(seed, config.samples)
     layer_order = jnp.asarray(layer_orders(generator, config.epochs, config.samples))
-    (layer, layer_history), layer_time = training.compile_and_run(
+    (layer, layer_history), layer_time = compile_and_run(
         layer_train, params, layer_order, config, jax.device_put(layer_data)
     )
 

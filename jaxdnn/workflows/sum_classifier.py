@@ -20,9 +20,10 @@ from jaxdnn import checkpoint, interop, models, torch_rng, training
 from jaxdnn.data import synthetic
 from jaxdnn.data.synthetic import Split
 from jaxdnn.errors import ConfigError
+from jaxdnn.execution import Progress, compile_and_run
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
-from jaxdnn.training import Progress, TrainState
+from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import (
     Real,
     register,
@@ -172,7 +173,7 @@ def run(
     rows = len(data.train_labels)
     if progress is not None:
         progress.on_start(epochs=config.epochs, samples=rows, batch_size=rows)
-    (state, losses), timing = training.compile_and_run(
+    (state, losses), timing = compile_and_run(
         partial(train, progress=progress), init(params, config), config, jax.device_put(data)
     )
 

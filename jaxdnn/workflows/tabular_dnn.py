@@ -22,9 +22,10 @@ from jaxdnn.data.csv_file import listed
 from jaxdnn.data.synthetic import Split
 from jaxdnn.data.tabular import Standardisation, Table
 from jaxdnn.errors import ConfigError, DataError
+from jaxdnn.execution import Progress, compile_and_run
 from jaxdnn.losses import bce
 from jaxdnn.models import Model, Params
-from jaxdnn.training import Progress, TrainState
+from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative, require_seed
 from jaxdnn.workflows.result import Network, Result, Training
 
@@ -266,7 +267,7 @@ def run(
     rows = len(parts.train_labels)
     if progress is not None:
         progress.on_start(epochs=config.epochs, samples=rows, batch_size=config.batch_size or rows)
-    (state, losses), timing = training.compile_and_run(
+    (state, losses), timing = compile_and_run(
         partial(train, progress=progress),
         init(params, config),
         jax.random.key(seed),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jaxdnn.workflows import gradient_descent
 from reference_torch.workflows import gradient_descent as reference
 
-STARTS = jnp.linspace(-1, 1, 41)
+NEWTON = jax.jit(gradient_descent.newton)
 
 
 def test_closed_form_is_where_the_layer_ends(x64: None) -> None:
@@ -54,7 +54,7 @@ def test_descent_by_hand_is_the_automatic_one_for_all_starts_at_once(x64: None) 
 
 
 @given(
-    points=st.lists(st.integers(-4, 4), min_size=3, max_size=7, unique=True),
+    points=st.lists(st.integers(-4, 4), min_size=4, max_size=4, unique=True),
     seed=st.integers(0, 2**31 - 1),
 )
 @settings(max_examples=10)
@@ -66,7 +66,7 @@ def test_newton_solves_every_parabola_in_one_step(x64: None, points: list[int], 
     np.testing.assert_array_equal(design, rows)
     their_points = torch.tensor(points, dtype=torch.float64)
     np.testing.assert_array_equal(design, reference.design_matrix(their_points))
-    ours = gradient_descent.newton(jnp.asarray(start), design, jnp.asarray(y))
+    ours = NEWTON(jnp.asarray(start), design, jnp.asarray(y))
     theirs = reference.newton(torch.tensor(start), torch.tensor(rows), torch.tensor(y))
     np.testing.assert_allclose(ours, coefficients, rtol=1e-7, atol=1e-8)
     np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8)

@@ -30,10 +30,11 @@ def test_default_run_finds_the_plane() -> None:
     assert layer["bias"] == pytest.approx(TRUE_B, abs=1e-3)
 
 
-@given(seed=st.integers(0, 2**31 - 1), batch=st.sampled_from([1, 5]))
+@given(seed=st.integers(0, 2**31 - 1))
 @settings(max_examples=8)
-def test_gradient_of_the_layer_is_twice_as_long(x64: None, seed: int, batch: int) -> None:
+def test_gradient_of_the_layer_is_twice_as_long(x64: None, seed: int) -> None:
     """And that of a batch is the sum of its samples' own."""
+    batch = 5
     generator = np.random.default_rng(seed)
     x, y, w = (
         jnp.asarray(generator.normal(size=(n, k))) for n, k in ((batch, 2), (batch, 1), (2, 1))

@@ -416,7 +416,7 @@ def digits(data: MNIST, name: str, few: int) -> Case:
     start = interop.to_torch(ours.init(jax.random.key(0), config).params)
     batches = [(data.train_images[i], data.train_labels[i]) for i in indices]
     first = lambda batch: tuple(array[:few] for array in batch)  # noqa: E731
-    return Case(start, batches, *sides, float32_every=12, float32_batches=first)
+    return Case(start, batches, *sides, float32_every=20, float32_batches=first)
 
 
 CASES: dict[str, Callable[[], Case]] = {
@@ -517,7 +517,8 @@ def test_lower_precision_rounds_worse_than_torch(mnist_data: MNIST) -> None:
         coarse = mnist_dnn.normalise(images, jnp.dtype("bfloat16")).astype(jnp.float32)
         return losses.cross_entropy(mnist_dnn.MODEL.apply(params, coarse), labels)
 
-    case = digits(mnist_data, "mnist-dnn", 64)._replace(float32_every=300)
+    case = digits(mnist_data, "mnist-dnn", 64)
+    case = case._replace(batches=case.batches[:120], float32_every=30)
     coarse, _ = network(
         mnist_dnn.MODEL,
         torch_mnist_dnn.init,
