@@ -161,7 +161,20 @@ def example_gradients(
 def step(
     weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"], *, lr: Real
 ) -> tuple[Weights, StepInfo]:
-    """One step of stochastic gradient descent: ``w - lr / |batch| · ∂L/∂w``."""
+    r"""One step of stochastic gradient descent on the sum of a batch's losses.
+
+    .. math:: w \leftarrow w - \frac{\eta}{|B|} \frac{\partial}{\partial w}
+              \sum_{i \in B} \tfrac{1}{2} (\hat y_i - y_i)^2
+
+    Args:
+      weights: ``w`` and ``b``.
+      x: the batch's features.
+      y: its labels.
+      lr: the learning rate :math:`\eta`.
+
+    Returns:
+      The weights after the step, and the summed loss and its gradients before it.
+    """
     value, grads = jax.value_and_grad(loss)(weights, x, y)
     weights = jax.tree.map(lambda w, grad: w - lr * grad / len(x), weights, grads)
     return weights, StepInfo(value, grads)

@@ -134,7 +134,18 @@ def loss(
 def gradient_step(
     w: Float[Array, "..."], dw: Float[Array, "..."], *, lr: Real
 ) -> Float[Array, "..."]:
-    """Plain gradient descent: ``w - lr · dw``."""
+    r"""Plain gradient descent.
+
+    .. math:: w \leftarrow w - \eta\, \partial L / \partial w
+
+    Args:
+      w: weights.
+      dw: the loss's gradient, of the same shape.
+      lr: the learning rate :math:`\eta`.
+
+    Returns:
+      The weights after the step.
+    """
     return w - lr * dw
 
 
@@ -175,20 +186,26 @@ def train_full_batch(
 
 
 def full_batch_steps(epochs: int, batches: int) -> int:
-    """How many steps the document's loop takes, whose variables overwrite its own limits.
+    r"""How many steps the document's loop takes, whose variables overwrite its own limits.
 
-    The outer loop takes its limit once; the inner one is given what its last round left.
+    The outer loop takes its limit once. The inner one is given what its last round left, one batch
+    fewer every time, until there is none:
+
+    .. math:: \sum_{k=0}^{n-1} (b - k) = n b - \frac{n (n - 1)}{2}, \quad n = \min(e, b)
+
+    Args:
+      epochs: the outer limit :math:`e`.
+      batches: the inner limit :math:`b`.
+
+    Returns:
+      The number of steps; the mirror counts them by running the loop.
 
     Example:
       >>> full_batch_steps(60, 10)
       55
     """
-    steps = 0
-    for _ in range(epochs):
-        for batch in range(batches):
-            steps += 1
-            batches = batch
-    return steps
+    rounds = min(epochs, batches)
+    return rounds * batches - rounds * (rounds - 1) // 2
 
 
 def orders(seed: int, epochs: int, samples: int = SAMPLES) -> Int[np.ndarray, "epochs samples"]:

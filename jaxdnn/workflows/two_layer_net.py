@@ -133,7 +133,18 @@ def step_by_hand(
     lr: Real,
     as_printed: bool,
 ) -> tuple[Weights, StepInfo]:
-    """One step along the gradients by hand."""
+    """One step along the gradients by hand.
+
+    Args:
+      weights: ``w1`` and ``w2``.
+      x: inputs.
+      y: targets.
+      lr: learning rate.
+      as_printed: see `gradients_by_hand`.
+
+    Returns:
+      ``weights - lr · gradients``, and the loss and those gradients.
+    """
     value, grads, _ = gradients_by_hand(weights, x, y, as_printed=as_printed)
     return jax.tree.map(lambda w, grad: w - lr * grad, weights, grads), StepInfo(value, grads)
 
@@ -141,7 +152,17 @@ def step_by_hand(
 def step(
     weights: Weights, x: Float[Array, "batch in"], y: Float[Array, "batch out"], *, lr: Real
 ) -> tuple[Weights, StepInfo]:
-    """One step along the gradients that `jax.grad` finds."""
+    """One step along the gradients that `jax.grad` finds.
+
+    Args:
+      weights: ``w1`` and ``w2``.
+      x: inputs.
+      y: targets.
+      lr: learning rate.
+
+    Returns:
+      ``weights - lr · gradients``, and the loss and those gradients.
+    """
     value, grads = jax.value_and_grad(loss)(weights, x, y)
     return jax.tree.map(lambda w, grad: w - lr * grad, weights, grads), StepInfo(value, grads)
 
