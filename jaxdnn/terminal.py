@@ -205,7 +205,8 @@ _A_LINE = 6
 
 def _verdict(figure: documented.Figure) -> str:
     if figure.reproduced == figure.size:
-        return "yes"
+        tolerance = documented.entries()[figure.entry].tolerance
+        return f"within {tolerance:g}, unseeded" if tolerance else "yes"
     if not figure.reachable:
         return "no, out of reach"
     if figure.reproduced + figure.within_rounding == figure.size:
