@@ -582,9 +582,7 @@ def test_damaged_data_is_one_sentence(
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "when"), [("SIGINT", "starting"), ("SIGINT", "training"), ("SIGTERM", "training")]
-)
+@pytest.mark.parametrize(("name", "when"), [("SIGTERM", "starting"), ("SIGINT", "training")])
 def test_interruption_leaves_nothing_and_is_prompt(
     mnist_data: MNIST, tmp_path: Path, name: str, when: str
 ) -> None:

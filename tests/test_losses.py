@@ -15,7 +15,7 @@ import reference_torch.losses
 from jaxdnn import losses
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(
     samples=st.integers(1, 6),
     classes=st.integers(1, 6),
@@ -83,7 +83,7 @@ PROBABILITIES = st.sampled_from([0.0, 1.0, 0.5, 1e-45, 1e-13, 1e-300, 1 - 1e-16,
 TARGETS = st.sampled_from([0.0, 1.0, 0.25])
 
 
-@settings(max_examples=20)
+@settings(max_examples=14)
 @given(
     name=st.sampled_from(["mse", "bce"]),
     pairs=st.lists(

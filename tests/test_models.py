@@ -109,7 +109,6 @@ NETWORKS = {
         lambda: reference_torch.models.conv2d(2, 3, 5),
         (2, 2, 9, 8),
     ),
-    "lenet": (models.lenet(), reference_torch.models.lenet, (2, 1, 32, 32)),
     "final_activation": (
         models.mlp((3, 4, 1), activation=jax.nn.sigmoid, final_activation=jax.nn.sigmoid),
         lambda: reference_torch.models.mlp(

@@ -24,7 +24,7 @@ def start(optimizer: optax.GradientTransformation) -> TrainState:
     return TrainState(weight, optimizer.init(weight))
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(samples=st.integers(1, 20), batch_size=st.integers(1, 25), seed=st.integers(0, 1000))
 def test_epoch_is_the_plain_loop_over_its_batches(
     x64: None, samples: int, batch_size: int, seed: int
