@@ -310,14 +310,14 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
         layer_train, params, layer_order, config, jax.device_put(layer_data)
     )
 
-    same = {"net.0": {"kernel": jnp.asarray(weights["w"]), "bias": jnp.asarray(weights["b"])}}
+    start = jax.tree.map(jnp.asarray, weights)
+    same = {"net.0": {"kernel": start["w"], "bias": start["b"]}}
     batch = jax.tree.map(lambda array: jnp.asarray(array[: config.batch_size]), data)
-    _, info = step(jax.tree.map(jnp.asarray, weights), *batch, lr=config.lr)
+    _, info = step(start, *batch, lr=config.lr)
     ratio = jax.grad(layer_loss)(same, *batch)["net.0"]["kernel"] / (
         info.grads["w"] / len(batch.labels)
     )
-    single = jax.tree.map(jnp.asarray, weights)
-    of_each = example_gradients(single, *batch)["w"]
+    of_each = example_gradients(start, *batch)["w"]
     figures = {
         "linear_regression.from_scratch": {
             "epoch_losses": history.epoch_losses,

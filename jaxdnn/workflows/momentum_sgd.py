@@ -269,8 +269,8 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     state = TrainState(params, optimizer(config).init(params))
     state, losses = train_full(state, config, samples, steps=config.steps)
     shown = state.params["linear1"]["kernel"][:10, 0]
+    loop_steps = full_batch_steps(config.epochs, config.batches)
     if config.as_printed:
-        loop_steps = full_batch_steps(config.epochs, config.batches)
         state, loop_losses = train_full(state, config, samples, steps=loop_steps)
     else:
         order = jnp.asarray(orders(seed, config.epochs))
@@ -296,7 +296,6 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
         gradient_step(w, passes * grads["linear1"]["kernel"], lr=config.plain_lr)
         for passes in (1, 2)
     )
-    loop_steps = full_batch_steps(config.epochs, config.batches)
     taken = "as printed" if config.as_printed else "as meant"
     # Of n steps on one gradient the k-th is 1 + γ + … + γᵏ⁻¹ times as long as the first.
     momentum = float(np.asarray(config.momentum))
