@@ -4,11 +4,12 @@ The submodules are the public interface; each is imported when first used, so th
 ``import jaxdnn`` loads neither JAX nor a device:
 
 - `jaxdnn.models`, `jaxdnn.losses`: networks as ``init``/``apply`` pairs, and what they minimise.
-- `jaxdnn.training`, `jaxdnn.optim`: one step, an epoch as one scan, evaluation; Newton's step.
+- `jaxdnn.training`: one step, an epoch as one scan, evaluation.
+- `jaxdnn.optim`: torch's optimisers and schedules as optax transformations; Newton's step.
 - `jaxdnn.workflows`: the tutorials, one module each.
 - `jaxdnn.data`, `jaxdnn.torch_rng`: data sets, loaders, splits; torch's random numbers.
 - `jaxdnn.interop`, `jaxdnn.checkpoint`: parameters under torch's names, in memory and on disk.
-- `jaxdnn.parity`: the comparison with PyTorch, step by step.
+- `jaxdnn.parity`: is a port from PyTorch right, and if not, where and why.
 """
 
 import importlib

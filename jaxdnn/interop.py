@@ -5,6 +5,7 @@ flax                    torch               layout
 ======================  ==================  ==============================
 ``kernel`` (in, out)    ``weight``          transposed to (out, in)
 ``kernel`` HWIO         ``weight``          transposed to OIHW
+``scale``               ``weight``          as it is, of a normalisation
 ``bias``                ``bias``            as it is
 ======================  ==================  ==============================
 """
@@ -22,7 +23,7 @@ from jaxdnn.torch_rng import Generator
 
 __all__ = ["from_torch", "mlp_start", "to_torch"]
 
-_TORCH_LEAF = {"kernel": "weight", "bias": "bias"}
+_TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 _TO_TORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
 _FROM_TORCH_AXES = {2: (1, 0), 4: (2, 3, 1, 0)}
 
@@ -52,14 +53,16 @@ def to_torch(params: PyTree) -> dict[str, np.ndarray]:
     return tensors
 
 
-def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
+def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree | None = None) -> PyTree:
     """A parameter tree from torch's ``state_dict``.
 
     Args:
       tensors: arrays by torch name, for instance ``{name: tensor.numpy() for name, tensor in
         module.state_dict().items()}``.
       like: a tree of the wanted structure; its leaves give shapes and dtypes and may be
-        `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``.
+        `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``. Without it, the tree
+        has a dictionary for each module under its dotted name, and each weight's rank says
+        whether it is a ``scale`` or a ``kernel``.
 
     Returns:
       A tree like ``like`` with the values of ``tensors``, copied and cast to its dtypes.
@@ -77,6 +80,8 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
       Traceback (most recent call last):
       jaxdnn.errors.CheckpointError: net.1.bias is missing; net.1.weight is (3, 2), not (2, 3).
     """
+    if like is None:
+        like = _flax_tree(tensors)
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     wanted = [
         (*_torch_name_and_axes(path, leaf.ndim, _FROM_TORCH_AXES), leaf) for path, leaf in leaves
@@ -99,6 +104,24 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree) -> PyTree:
     if faults:
         raise CheckpointError("; ".join(faults) + ".")
     return structure.unflatten(values)
+
+
+def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes of the parameters that flax's layers would have."""
+    tree: dict[str, dict[str, jax.ShapeDtypeStruct]] = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        rank = np.ndim(tensor)
+        if leaf not in ("weight", "bias") or (leaf == "weight" and rank not in (1, 2, 4)):
+            raise CheckpointError(
+                f"{name} of rank {rank} has no counterpart in flax's layers; give a from_torch."
+            )
+        if leaf == "weight":
+            leaf = "scale" if rank == 1 else "kernel"
+        axes = _FROM_TORCH_AXES[rank] if leaf == "kernel" else tuple(range(rank))
+        shape = tuple(np.shape(tensor)[axis] for axis in axes)
+        tree.setdefault(module, {})[leaf] = jax.ShapeDtypeStruct(shape, np.asarray(tensor).dtype)
+    return tree
 
 
 def mlp_start(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
@@ -138,4 +161,4 @@ def _torch_name_and_axes(
         if ndim not in axes_by_rank:
             raise ValueError(f"{'.'.join(modules)}: a kernel of rank {ndim} is not supported.")
         axes = axes_by_rank[ndim]
-    return ".".join([*modules, _TORCH_LEAF[leaf]]), axes
+    return ".".join([*filter(None, modules), _TORCH_LEAF[leaf]]), axes

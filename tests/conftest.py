@@ -14,8 +14,11 @@ import jax
 import pytest
 import torch
 
+from jaxdnn import xla_flags
 from jaxdnn.data import mnist
 from jaxdnn.errors import DataError
+
+xla_flags.set_flags()
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

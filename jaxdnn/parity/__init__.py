@@ -7,6 +7,7 @@ torch's names and layout. Each framework yields its observations step by step
 `jaxdnn.parity.compare` takes two such streams.
 """
 
+from jaxdnn.parity.check import assert_port, check_port, replay
 from jaxdnn.parity.compare import (
     Comparison,
     Divergence,
@@ -14,13 +15,24 @@ from jaxdnn.parity.compare import (
     compare,
     rounding_excess,
 )
+from jaxdnn.parity.initialisation import check_initialisation
 from jaxdnn.parity.observe import observe
+from jaxdnn.parity.report import Report, Tier
+from jaxdnn.parity.traps import TRAPS, Trap
 
 __all__ = [
+    "TRAPS",
     "Comparison",
     "Divergence",
     "Observation",
+    "Report",
+    "Tier",
+    "Trap",
+    "assert_port",
+    "check_initialisation",
+    "check_port",
     "compare",
     "observe",
+    "replay",
     "rounding_excess",
 ]

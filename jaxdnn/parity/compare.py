@@ -9,11 +9,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Comparison", "Divergence", "Observation", "compare", "rounding_excess"]
+__all__ = [
+    "PHASES",
+    "Comparison",
+    "Divergence",
+    "Errors",
+    "Observation",
+    "RoundingErrors",
+    "compare",
+    "phase_of",
+    "rounding_excess",
+]
 
 Observation = dict[str, np.ndarray]
 
-_PHASES = ("batch", "activation", "loss", "grad", "optimizer", "param")
+PHASES = ("start", "batch", "activation", "output", "buffer", "loss", "grad", "optimizer", "param")
+"""In the order in which a step computes them."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +33,13 @@ class Divergence:
 
     Attributes:
       step: from 0.
-      phase: ``batch``, ``activation``, ``loss``, ``grad``, ``optimizer`` or ``param``.
+      phase: one of `PHASES`.
       tensor: torch's name for it, or the phase for a phase of one tensor.
       index: of the element that is furthest off.
       expected: its value on the first side.
       actual: its value on the second side.
       error: the difference, relative to the largest magnitude of the tensor in the run so far.
+      detail: what differs, where it is not a value.
     """
 
     step: int
@@ -37,10 +49,13 @@ class Divergence:
     expected: float
     actual: float
     error: float
+    detail: str = ""
 
     def __str__(self) -> str:
         """One sentence."""
         place = f"{self.tensor}{list(self.index) if self.index else ''}"
+        if self.detail:
+            return f"step {self.step}, {self.phase} {place}: {self.detail}"
         return (
             f"step {self.step}, {self.phase} {place}: expected {self.expected!r}, "
             f"got {self.actual!r}, a relative error of {self.error:.1e}"
@@ -62,7 +77,7 @@ class Comparison(NamedTuple):
 
     def largest_error(self, phase: str) -> float:
         """The largest relative error of a phase's tensors over the run; 0 if it has none."""
-        errors = (error for key, error in self.errors.items() if _phase(key) == phase)
+        errors = (error for key, error in self.errors.items() if phase_of(key) == phase)
         return max(errors, default=0.0)
 
 
@@ -102,37 +117,68 @@ def compare(
       >>> print(compare(torch_run, jax_run, tolerance=1e-12).first_divergence)
       step 0, param w[1]: expected 2.0, got 2.5, a relative error of 2.5e-01
     """
-    errors: dict[str, float] = {}
-    magnitudes: dict[str, float] = {}
-    steps = 0
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"The tolerance must be finite and at least 0; got {tolerance}.")
+    errors = Errors()
+    steps = 0
     for ours, theirs in itertools.zip_longest(expected, actual):
         if ours is None or theirs is None:
             side = "expected" if ours is None else "actual"
             raise ValueError(f"The {side} run ends after {steps} steps, the other goes on.")
         _check_same_tensors(ours, theirs, step=steps)
-        divergence = None
-        for key in sorted(ours, key=lambda key: _PHASES.index(_phase(key))):
-            if not ours[key].size:
-                errors[key] = 0.0
-                continue
-            difference = _difference(ours[key], theirs[key])
-            magnitudes[key] = max(magnitudes.get(key, 0.0), _magnitude(ours[key]))
-            at = np.unravel_index(int(np.argmax(difference)), difference.shape)
-            error = _ratio(float(difference[at]), magnitudes[key])
-            errors[key] = max(errors.get(key, 0.0), error)
-            if error > tolerance and divergence is None:
-                index = tuple(int(i) for i in at)
-                values = float(ours[key][at]), float(theirs[key][at])
-                phase, _, tensor = key.partition("/")
-                divergence = Divergence(steps, phase, tensor or phase, index, *values, error)
+        divergence = errors.see(steps, ours, theirs, tolerance=tolerance)
         steps += 1
         if divergence:
-            return Comparison(steps, errors, divergence)
+            return Comparison(steps, errors.largest, divergence)
     if not steps:
         raise ValueError("There are no steps to compare.")
-    return Comparison(steps, errors, None)
+    return Comparison(steps, errors.largest, None)
+
+
+class Errors:
+    """The relative errors of a run so far, as `compare` defines them.
+
+    Attributes:
+      largest: for each tensor, the largest relative error.
+      magnitudes: for each tensor, the largest magnitude.
+    """
+
+    def __init__(self) -> None:
+        self.largest: dict[str, float] = {}
+        self.magnitudes: dict[str, float] = {}
+
+    def copy(self) -> "Errors":
+        """The same, to be changed apart."""
+        other = Errors()
+        other.largest, other.magnitudes = dict(self.largest), dict(self.magnitudes)
+        return other
+
+    def see(
+        self,
+        step: int,
+        expected: Mapping[str, np.ndarray],
+        actual: Mapping[str, np.ndarray],
+        *,
+        tolerance: float,
+    ) -> Divergence | None:
+        """Take in a step, of the same tensors on both sides, and say where they part first."""
+        divergence = None
+        for key in sorted(expected, key=lambda key: PHASES.index(phase_of(key))):
+            ours, theirs = expected[key], actual[key]
+            if not ours.size:
+                self.largest[key] = 0.0
+                continue
+            difference = _difference(ours, theirs)
+            self.magnitudes[key] = max(self.magnitudes.get(key, 0.0), _magnitude(ours))
+            at = np.unravel_index(int(np.argmax(difference)), difference.shape)
+            error = _ratio(float(difference[at]), self.magnitudes[key])
+            self.largest[key] = max(self.largest.get(key, 0.0), error)
+            if error > tolerance and divergence is None:
+                index = tuple(int(i) for i in at)
+                values = float(ours[at]), float(theirs[at])
+                phase, _, tensor = key.partition("/")
+                divergence = Divergence(step, phase, tensor or phase, index, *values, error)
+        return divergence
 
 
 def rounding_excess(
@@ -171,32 +217,59 @@ def rounding_excess(
       >>> round(rounding_excess(exact, torch_steps, jax_steps)["loss"], 1)
       4.9
     """
-    port_squares: defaultdict[str, float] = defaultdict(float)
-    reference_squares: defaultdict[str, float] = defaultdict(float)
-    ulp_squares: defaultdict[str, float] = defaultdict(float)
-
-    def square(values: np.ndarray | np.floating) -> float:
-        return float(np.sum(np.square(values, dtype=np.float64)))
-
+    roundings = RoundingErrors()
     for step, (exact, trusted, judged) in enumerate(zip(oracle, reference, port, strict=True)):
         _check_same_tensors(exact, trusted, step=step)
         _check_same_tensors(exact, judged, step=step)
-        for key, truth in exact.items():
-            port_squares[key] += square(judged[key] - truth)
-            reference_squares[key] += square(trusted[key] - truth)
-            ulp_squares[key] += square(np.spacing(np.abs(truth).astype(np.float32)))
-    if not port_squares:
+        roundings.see(exact, trusted, judged)
+    if not roundings.steps:
         raise ValueError("There are no steps to compare.")
-    excess = {}
-    for key, squares in port_squares.items():
-        beyond = math.sqrt(squares) - math.sqrt(ulp_squares[key])
-        excess[key] = _ratio(max(0.0, beyond), math.sqrt(reference_squares[key]))
-        if not math.isfinite(beyond + reference_squares[key]):
-            excess[key] = math.inf
-    return excess
+    return roundings.excess()
 
 
-def _phase(key: str) -> str:
+class RoundingErrors:
+    """The sums of squares behind `rounding_excess`, so far.
+
+    Attributes:
+      steps: how many were taken in.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._port: defaultdict[str, float] = defaultdict(float)
+        self._reference: defaultdict[str, float] = defaultdict(float)
+        self._ulp: defaultdict[str, float] = defaultdict(float)
+
+    def see(
+        self,
+        oracle: Mapping[str, np.ndarray],
+        reference: Mapping[str, np.ndarray],
+        port: Mapping[str, np.ndarray],
+    ) -> None:
+        """Take in a step, of the same tensors on all sides."""
+        self.steps += 1
+        for key, truth in oracle.items():
+            ulp = np.spacing(np.abs(truth).astype(np.float32))
+            for sums, values in (
+                (self._port, port[key] - truth),
+                (self._reference, reference[key] - truth),
+                (self._ulp, ulp),
+            ):
+                sums[key] += float(np.sum(np.square(values, dtype=np.float64)))
+
+    def excess(self) -> dict[str, float]:
+        """The ratio of each tensor."""
+        ratios = {}
+        for key, squares in self._port.items():
+            beyond = math.sqrt(squares) - math.sqrt(self._ulp[key])
+            ratios[key] = _ratio(max(0.0, beyond), math.sqrt(self._reference[key]))
+            if not math.isfinite(beyond + self._reference[key]):
+                ratios[key] = math.inf
+        return ratios
+
+
+def phase_of(key: str) -> str:
+    """The phase in a tensor's key, ``grad`` in ``grad/net.1.weight``."""
     return key.partition("/")[0]
 
 
@@ -210,8 +283,8 @@ def _check_same_tensors(
             f"only actual: {extra or 'none'}."
         )
     for key in ours:
-        if _phase(key) not in _PHASES:
-            raise ValueError(f"step {step}: {key} must begin with one of {', '.join(_PHASES)}.")
+        if phase_of(key) not in PHASES:
+            raise ValueError(f"step {step}: {key} must begin with one of {', '.join(PHASES)}.")
         for array in (ours[key], theirs[key]):
             if array.dtype.kind not in "biuf":
                 raise ValueError(f"step {step}: {key} is {array.dtype}, not of real numbers.")

@@ -8,16 +8,10 @@ import optax
 
 from jaxdnn import interop
 from jaxdnn.parity.compare import Observation
+from jaxdnn.parity.states import optimizer_tensors
 from jaxdnn.training import Batch, Loss, TrainState, train_step
 
 __all__ = ["observe"]
-
-# For the state of each optax transformation: its fields that are trees like the parameters, and
-# what torch calls them.
-_TORCH_FIELDS = {
-    optax.TraceState: {"trace": "momentum_buffer"},
-    optax.ScaleByAdamState: {"mu": "exp_avg", "nu": "exp_avg_sq"},
-}
 
 
 def observe(
@@ -30,7 +24,7 @@ def observe(
 
     Args:
       loss: ``loss(params, *batch) -> scalar``.
-      optimizer: any optax transformation; momentum and Adam's moments are observed.
+      optimizer: any optax transformation; of its state, what torch has too is observed.
       state: where the run starts.
       batches: arrays with one first axis.
 
@@ -56,20 +50,10 @@ def observe(
         seen["loss"] = np.asarray(info.loss)
         grads = interop.to_torch(info.grads)
         seen |= {f"grad/{name}": array for name, array in grads.items()}
-        seen |= _optimizer_tensors(state.opt_state)
+        seen |= optimizer_tensors(state.opt_state, interop.to_torch, like=state.params)
         params = interop.to_torch(state.params)
         seen |= {f"param/{name}": array for name, array in params.items()}
         yield seen
 
 
 _compiled_step = jax.jit(train_step, static_argnums=(0, 1))
-
-
-def _optimizer_tensors(opt_state: optax.OptState) -> Observation:
-    known = tuple(_TORCH_FIELDS)
-    tensors = {}
-    for part in jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, known)):
-        for field, torch_name in _TORCH_FIELDS.get(type(part), {}).items():
-            for name, array in interop.to_torch(getattr(part, field)).items():
-                tensors[f"optimizer/{name}/{torch_name}"] = array
-    return tensors

@@ -157,7 +157,7 @@ def test_tolerance_that_lets_everything_pass_is_refused(tolerance: float) -> Non
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ({"weights/w": np.zeros(2)}, "weights/w must begin with one of batch"),
+        ({"weights/w": np.zeros(2)}, "weights/w must begin with one of start"),
         ({"loss": np.array(1 + 2j)}, "loss is complex128, not of real numbers"),
         ({"loss": np.array("1")}, "not of real numbers"),
     ],

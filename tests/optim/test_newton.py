@@ -12,7 +12,7 @@ from jaxdnn import optim
 
 
 @settings(max_examples=4)
-@given(size=st.integers(1, 5), seed=st.integers(0, 2**31 - 1))
+@given(size=st.sampled_from([1, 4]), seed=st.integers(0, 2**31 - 1))
 def test_a_quadratic_is_solved_in_one_step(x64: None, size: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     root = generator.normal(size=(size, size))
@@ -26,7 +26,7 @@ def test_a_quadratic_is_solved_in_one_step(x64: None, size: int, seed: int) -> N
 
 
 @settings(max_examples=4)
-@given(size=st.integers(1, 4), lr=st.floats(0.1, 1), seed=st.integers(0, 2**31 - 1))
+@given(size=st.sampled_from([1, 4]), lr=st.floats(0.1, 1), seed=st.integers(0, 2**31 - 1))
 def test_a_step_is_torchs(x64: None, size: int, lr: float, seed: int) -> None:
     start = np.random.default_rng(seed).normal(size=size)
     ours = optim.newton_step(lambda w: jnp.cosh(w - 1).sum() + w @ w, jnp.asarray(start), lr=lr)

@@ -1,4 +1,4 @@
-"""Steps that optax does not have."""
+"""Newton's method."""
 
 from collections.abc import Callable
 

@@ -1,0 +1,331 @@
+"""Losses of probabilities and of the scores they come from."""
+
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jax.scipy.special import xlogy
+from jaxtyping import Array, Float, Integer
+
+from jaxdnn.losses.reduction import Reduction, fill, reduce, require_same_shape
+
+__all__ = ["bce", "bce_with_logits", "cross_entropy", "kl_div", "nll"]
+
+
+def cross_entropy(
+    logits: Float[Array, "*shape"],
+    targets: Integer[Array, "..."] | Float[Array, "*shape"],
+    *,
+    weight: Float[Array, " classes"] | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float | Float[Array, ""] = 0.0,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Cross-entropy of the targets and the softmax of the logits.
+
+    .. math:: \ell_i = -\sum_k w_k \tilde y_{ik} \log \frac{e^{z_{ik}}}{\sum_j e^{z_{ij}}}, \quad
+              \tilde y_{ik} = (1 - s) y_{ik} + \frac{s}{K}
+
+    Args:
+      logits: unnormalised scores :math:`z`, shape ``(classes,)``, ``(batch, classes)`` or
+        ``(batch, classes, ...)``.
+      targets: class indices in ``[0, classes)``, any integer dtype, of the shape of ``logits``
+        without the classes; or class probabilities :math:`y`, of the shape of ``logits``. As
+        everywhere under jit, an index outside its range cannot raise: the loss is NaN.
+      weight: :math:`w`, one for each class; by default 1.
+      ignore_index: the class index whose examples count for nothing.
+      label_smoothing: :math:`s` between 0 and 1, the share spread over all :math:`K` classes. May
+        be an array, which is not checked, and which at 0 gives NaN for an infinite logit.
+      reduction: ``"mean"``, ``"sum"``, or ``"none"`` for one loss per example. The mean divides
+        by the summed weights of the classes of the examples that are not ignored, NaN if they
+        are 0; with class probabilities by the number of examples.
+
+    Returns:
+      A scalar, or the shape of ``logits`` without the classes for ``"none"``.
+
+    Raises:
+      ValueError: a shape or a dtype does not fit, ``label_smoothing`` is outside [0, 1], the
+        reduction is unknown, or an ``ignore_index`` of 0 or more meets class probabilities.
+
+    Example:
+      >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))
+      Array(1.3862944, dtype=float32)
+
+    Reference:
+      `torch.nn.CrossEntropyLoss
+      <https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html>`_
+    """
+    if isinstance(label_smoothing, float | int) and not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be between 0 and 1; got {label_smoothing}.")
+    log_probabilities = jax.nn.log_softmax(_classes_last(logits, weight))
+    if not jnp.issubdtype(targets.dtype, jnp.floating):
+        return _nll(log_probabilities, targets, weight, ignore_index, label_smoothing, reduction)
+    if targets.shape != logits.shape:
+        raise ValueError(
+            f"targets must be class indices, which are integers, or class probabilities of shape "
+            f"{logits.shape}; got {targets.dtype} of shape {targets.shape}."
+        )
+    if ignore_index >= 0:
+        raise ValueError(f"ignore_index {ignore_index} needs targets that are class indices.")
+    targets = _classes_last(targets, weight)
+    if not _is_zero(label_smoothing):
+        smoothing = jnp.asarray(label_smoothing, targets.dtype)
+        targets = targets * (1 - smoothing) + smoothing / targets.shape[-1]
+    losses = log_probabilities * targets
+    if weight is not None:
+        losses *= fill(weight, losses)
+    return reduce(-losses.sum(-1), reduction)
+
+
+def nll(
+    log_probabilities: Float[Array, "*shape"],
+    labels: Integer[Array, "..."],
+    *,
+    weight: Float[Array, " classes"] | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Negative log-likelihood of the labels.
+
+    .. math:: \ell_i = -w_{y_i} x_{i y_i}
+
+    Args:
+      log_probabilities: :math:`x`, shape ``(classes,)``, ``(batch, classes)`` or
+        ``(batch, classes, ...)``.
+      labels: class indices :math:`y` in ``[0, classes)``, any integer dtype, of the shape of
+        ``log_probabilities`` without the classes. An index outside that range makes the loss NaN.
+      weight: :math:`w`, one for each class; by default 1.
+      ignore_index: the label whose examples count for nothing.
+      reduction: ``"mean"``, ``"sum"``, or ``"none"`` for one loss per example. The mean divides
+        by the summed weights of the labels that are not ignored, NaN if they are 0.
+
+    Returns:
+      A scalar, or the shape of ``labels`` for ``"none"``.
+
+    Raises:
+      ValueError: a shape or a dtype does not fit, or the reduction is unknown.
+
+    Example:
+      >>> nll(jnp.log(jnp.array([[0.25, 0.75], [0.5, 0.5]])), jnp.array([0, -100]))
+      Array(1.3862944, dtype=float32)
+
+    Reference:
+      `torch.nn.NLLLoss <https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html>`_
+    """
+    scores = _classes_last(log_probabilities, weight)
+    return _nll(scores, labels, weight, ignore_index, 0.0, reduction)
+
+
+def bce(
+    probabilities: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"],
+    *,
+    weight: float | Float[Array, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Binary cross-entropy of probabilities, with torch's limits at 0 and 1.
+
+    .. math:: \ell_i = -w_i \left[y_i \max(\log x_i, -100)
+              + (1 - y_i) \max(\log(1 - x_i), -100)\right], \quad
+              \frac{\partial \ell_i}{\partial x_i}
+              = \frac{w_i (x_i - y_i)}{\max(x_i (1 - x_i), 10^{-12})}
+
+    Args:
+      probabilities: :math:`x` between 0 and 1, of any shape; outside, the loss is NaN.
+      targets: :math:`y` between 0 and 1, of the same shape; outside, the loss is NaN.
+      weight: :math:`w`, broadcast to that shape; by default 1.
+      reduction: ``"mean"`` over all elements, whatever they weigh, ``"sum"``, or ``"none"``.
+
+    Returns:
+      A scalar, or the shape of ``probabilities`` for ``"none"``.
+
+    Raises:
+      ValueError: the shapes differ, ``weight`` does not fit, or the reduction is unknown.
+
+    Example:
+      >>> bce(jnp.array([0.5, 0.0]), jnp.array([1.0, 1.0]), reduction="none")
+      Array([  0.6931472, 100.       ], dtype=float32)
+
+    Reference:
+      `torch.nn.BCELoss <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCELoss.html>`_
+    """
+    require_same_shape(probabilities, targets)
+    losses = _bce(probabilities, targets)
+    if weight is not None:
+        losses *= fill(weight, losses)
+    return reduce(losses, reduction)
+
+
+def bce_with_logits(
+    logits: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"],
+    *,
+    weight: float | Float[Array, "..."] | None = None,
+    pos_weight: float | Float[Array, "..."] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Array, "..."]:
+    r"""Binary cross-entropy of the logistic function of the logits, finite wherever they are.
+
+    .. math:: \ell_i = -w_i \left[p_i y_i \log \sigma(z_i)
+              + (1 - y_i) \log(1 - \sigma(z_i))\right]
+
+    Args:
+      logits: :math:`z`, of any shape.
+      targets: :math:`y`, of the same shape; nothing is broadcast.
+      weight: :math:`w`, broadcast to that shape; by default 1.
+      pos_weight: :math:`p`, what positive targets weigh, broadcast likewise; by default 1.
+      reduction: ``"mean"`` over all elements, whatever they weigh, ``"sum"``, or ``"none"``.
+
+    Returns:
+      A scalar, or the shape of ``logits`` for ``"none"``.
+
+    Raises:
+      ValueError: the shapes differ, a weight does not fit, or the reduction is unknown.
+
+    Example:
+      >>> bce_with_logits(jnp.array([0.0, 1e4]), jnp.zeros(2), reduction="none")
+      Array([6.931472e-01, 1.000000e+04], dtype=float32)
+
+    Reference:
+      `torch.nn.BCEWithLogitsLoss
+      <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html>`_
+    """
+    require_same_shape(logits, targets)
+    log_likelihood = jax.nn.log_sigmoid(logits)
+    if pos_weight is not None:
+        log_likelihood *= 1 + (fill(pos_weight, logits, "pos_weight") - 1) * targets
+    losses = (1 - targets) * logits - log_likelihood
+    if weight is not None:
+        losses *= fill(weight, losses)
+    return reduce(losses, reduction)
+
+
+def kl_div(
+    log_probabilities: Float[Array, "*shape"],
+    targets: Float[Array, "*shape"],
+    *,
+    log_target: bool = False,
+    reduction: Reduction | Literal["batchmean"] = "mean",
+) -> Float[Array, "..."]:
+    r"""Each element's part in the divergence of the targets from the model's distribution.
+
+    .. math:: \ell_i = y_i (\log y_i - x_i)
+
+    Args:
+      log_probabilities: :math:`x`, of any shape.
+      targets: :math:`y`, of the same shape; nothing is broadcast. At 0 the loss is 0, and its
+        derivative with respect to the target NaN, as torch's is.
+      log_target: whether ``targets`` holds :math:`\log y` instead.
+      reduction: ``"batchmean"``, the divergence: the sum divided by the length of the first axis;
+        ``"mean"`` over all elements, which is not it; ``"sum"``; or ``"none"``.
+
+    Returns:
+      A scalar, or the shape of ``log_probabilities`` for ``"none"``.
+
+    Raises:
+      ValueError: the shapes differ, or the reduction is unknown.
+
+    Example:
+      >>> kl_div(jnp.log(jnp.array([[0.5, 0.5]])), jnp.array([[0.0, 1.0]]), reduction="batchmean")
+      Array(0.6931472, dtype=float32)
+
+    Reference:
+      `torch.nn.KLDivLoss
+      <https://docs.pytorch.org/docs/stable/generated/torch.nn.KLDivLoss.html>`_
+    """
+    require_same_shape(log_probabilities, targets)
+    if log_target:
+        losses = jnp.exp(targets) * (targets - log_probabilities)
+    else:
+        losses = xlogy(targets, targets) - targets * log_probabilities
+    if reduction == "batchmean":
+        return losses.sum() / (losses.shape[0] if losses.ndim else 1)
+    return reduce(losses, reduction)
+
+
+def _nll(
+    scores: Array,
+    labels: Array,
+    weight: Array | None,
+    ignore_index: int,
+    label_smoothing: float | Array,
+    reduction: str,
+) -> Array:
+    """Of log-probabilities whose last axis is the classes."""
+    classes = scores.shape[-1]
+    if labels.shape != scores.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(
+            f"class indices must be integers of shape {scores.shape[:-1]}, one for each example; "
+            f"got {labels.dtype} of shape {labels.shape}."
+        )
+    if labels.dtype.itemsize < 4:  # which might not hold the number of classes
+        labels = labels.astype(jnp.int32)
+    limits = jnp.iinfo(labels.dtype)
+    if limits.min <= ignore_index <= limits.max:
+        ignored = labels == ignore_index
+    else:
+        ignored = jnp.zeros(labels.shape, bool)
+    inside = (labels >= 0) & (labels < classes)
+    indices = jnp.where(inside, labels, 0).astype(jnp.int32)
+    weights = jnp.ones((), scores.dtype) if weight is None else weight.astype(scores.dtype)[indices]
+    # What is no class weighs NaN, so that the loss and its gradient are: without this, an index
+    # of -1 would mean the last class.
+    weights = jnp.where(ignored, 0, jnp.where(inside, weights, jnp.nan))
+
+    def reduced(losses: Array) -> Array:
+        return reduce(jnp.where(ignored, 0, losses), reduction, weights=weights)
+
+    picked = jnp.take_along_axis(scores, indices[..., None], axis=-1)[..., 0]
+    likelihood = reduced(-picked * weights)
+    if _is_zero(label_smoothing):
+        return likelihood
+    smoothing = jnp.asarray(label_smoothing, scores.dtype)
+    spread = scores if weight is None else scores * fill(weight, scores)
+    # Two means, as torch takes them: summed weights of 0 then give NaN and not infinity.
+    return (1 - smoothing) * likelihood - smoothing / classes * reduced(spread.sum(-1))
+
+
+def _classes_last(scores: Array, weight: Array | None) -> Array:
+    if not scores.ndim:
+        raise ValueError("scores need an axis of classes; got a single number.")
+    scores = jnp.moveaxis(scores, min(1, scores.ndim - 1), -1)
+    if weight is not None and weight.shape != scores.shape[-1:]:
+        raise ValueError(
+            f"weight must be one number for each of the {scores.shape[-1]} classes; "
+            f"got shape {weight.shape}."
+        )
+    return scores
+
+
+def _is_zero(number: float | Array) -> bool:
+    return isinstance(number, float | int) and number == 0
+
+
+@jax.custom_jvp
+def _bce(x: Array, y: Array) -> Array:
+    x = _nan_outside(x, y)
+    return (y - 1) * jnp.maximum(jnp.log1p(-x), -100) - y * jnp.maximum(jnp.log(x), -100)
+
+
+@partial(_bce.defjvp, symbolic_zeros=True)
+def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (x, y), (dx, dy) = primals, tangents
+    losses = _bce(x, y)
+    x = _nan_outside(x, y)
+    slope = jnp.zeros_like(losses)
+    if not isinstance(dx, SymbolicZero):
+        slope += dx * (x - y) / jnp.maximum(x * (1 - x), _SMALLEST_VARIANCE)
+    if not isinstance(dy, SymbolicZero):
+        slope += dy * (jnp.log1p(-x) - jnp.log(x))  # torch does not bound this one
+    return losses, slope
+
+
+def _nan_outside(x: Array, y: Array) -> Array:
+    return jnp.where((x >= 0) & (x <= 1) & (y >= 0) & (y <= 1), x, jnp.nan)
+
+
+_SMALLEST_VARIANCE = float(np.float32(1e-12))
+"""What torch divides by at least: a constant of single precision in any precision."""

@@ -1,0 +1,169 @@
+"""Single precision: is a port rounded no worse than torch, and how far can a run be foretold."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxdnn.parity.compare import (
+    PHASES,
+    Divergence,
+    Observation,
+    RoundingErrors,
+    phase_of,
+)
+from jaxdnn.parity.port import BATCH, Arrays, PortState, Runner
+from jaxdnn.parity.report import Tier
+
+__all__ = ["Roundings", "horizon"]
+
+ALLOWED = 3.0
+"""Times torch's own root mean square error, beyond one unit in the last place."""
+
+_PARTED = 1e-3
+"""Two runs have parted when a parameter differs by this, relative to its largest magnitude."""
+
+
+class Roundings:
+    """One step from each of many float32 states, against the same steps in float64 by torch."""
+
+    def __init__(self, optimizer: Mapping[str, Any]) -> None:
+        self._optimizer = optimizer
+        self._sums = RoundingErrors()
+        self._worst: dict[str, tuple[float, Divergence]] = {}
+        self._correction = 0.0
+
+    @property
+    def steps(self) -> int:
+        """How many states were taken in."""
+        return self._sums.steps
+
+    def see(
+        self, runner: Runner, sample: Observation, opt_state: optax.OptState, step: int
+    ) -> None:
+        """Let the port take a step that torch took, and compare.
+
+        Args:
+          runner: the port in float32.
+          sample: ``state/…``, ``float64/…`` and ``float32/…``.
+          opt_state: of the port before the step.
+          step: its number.
+        """
+        before, oracle, trusted = (
+            {
+                key.removeprefix(prefix): array
+                for key, array in sample.items()
+                if key.startswith(prefix)
+            }
+            for prefix in ("state/", "float64/", "float32/")
+        )
+        if not oracle:
+            return
+        state = runner.resume(before, opt_state)
+        _, port = runner.step(state, [trusted[key] for key in BATCH if key in trusted])
+        if any(isinstance(part, _OPTAX_ADAM) for part in _parts(opt_state)):
+            port = self._without_bias_correction_error(before, oracle, port, step)
+        keys = [key for key in oracle if key in port and phase_of(key) != "batch"]
+        keys = [key for key in keys if oracle[key].size]
+        # Each state counts alike, however large its numbers are.
+        scales = {key: float(np.max(np.abs(oracle[key]))) or 1.0 for key in keys}
+        sides = (
+            {k: np.asarray(side[k] / scales[k]) for k in keys} for side in (oracle, trusted, port)
+        )
+        exact, reference, judged = sides
+        self._sums.see(exact, reference, judged)
+        for key in keys:
+            error = np.abs(judged[key] - exact[key])
+            at = np.unravel_index(int(np.argmax(np.nan_to_num(error, nan=np.inf))), error.shape)
+            furthest = float(error[at])
+            if not furthest <= self._worst.get(key, (-1.0, None))[0]:
+                phase, _, tensor = key.partition("/")
+                values = float(oracle[key][at]), float(port[key][at])
+                place = Divergence(
+                    step, phase, tensor or phase, tuple(int(i) for i in at), *values, math.nan
+                )
+                self._worst[key] = furthest, place
+
+    def tier(self, horizon: int | None) -> Tier:
+        """What the states show together."""
+        excess = self._sums.excess()
+        beyond = [key for key, ratio in excess.items() if not ratio <= ALLOWED]
+        divergence = None
+        if beyond:
+            first = min(beyond, key=lambda key: PHASES.index(phase_of(key)))
+            worst = self._worst[first][1]
+            divergence = dataclasses.replace(worst, error=excess[first])
+        return Tier("float32", self.steps, excess, ALLOWED, divergence, horizon=horizon)
+
+    def notes(self) -> Iterator[str]:
+        """What was allowed for."""
+        if self._correction:
+            yield (
+                "optax computes Adam's bias correction in float32, which changes an update by up "
+                f"to {self._correction:.1e} of itself (jaxdnn.optim.adam does not); it is no "
+                "mistake of the port and was not counted"
+            )
+
+    def _without_bias_correction_error(
+        self, before: Observation, oracle: Observation, port: Observation, step: int
+    ) -> Observation:
+        """Take out a common factor of all updates, if rounding 1 - beta ** t can have caused it."""
+        names = [key for key in oracle if key.startswith("param/") and key in port]
+        updates = {key: oracle[key] - before[key] for key in names}
+        product = sum(float(np.sum((port[k] - oracle[k]) * updates[k])) for k in names)
+        square = sum(float(np.sum(updates[k] ** 2)) for k in names)
+        betas = (self._optimizer["settings"] or {}).get("betas", (0.9, 0.999))
+        unit = 2.0**-24
+        bound = sum(2 * unit / (1 - float(beta) ** (step + 1)) for beta in betas) + 4 * unit
+        if not square or not 0 < abs(product / square) <= bound:
+            return port
+        factor = product / square
+        self._correction = max(self._correction, abs(factor))
+        return port | {key: port[key] - factor * updates[key] for key in names}
+
+
+_OPTAX_ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
+
+
+def _parts(opt_state: optax.OptState) -> list[Any]:
+    return jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, _OPTAX_ADAM))
+
+
+def horizon(runner: Runner, start: Arrays, batches: Iterable[Sequence[np.ndarray]]) -> int | None:
+    """The step at which two right float32 runs part, that differ by a unit in the last place.
+
+    Args:
+      runner: the port in float32.
+      start: arrays called ``param/…`` and ``buffer/…``.
+      batches: what both train on.
+
+    Returns:
+      The first step after which a parameter differs by a thousandth of its largest magnitude;
+      None if there is none.
+    """
+    single = {key: np.asarray(array, np.float32) for key, array in start.items()}
+    moved = {
+        key: np.nextafter(array, np.float32(np.inf)) if key.startswith("param/") else array
+        for key, array in single.items()
+    }
+    one, other = runner.start(single), runner.start(moved)
+    for step, batch in enumerate(batches):
+        one, other = runner.train(one, batch), runner.train(other, batch)
+        if _apart(one, other) > _PARTED:
+            return step
+    return None
+
+
+@jax.jit
+def _apart(one: PortState, other: PortState) -> jax.Array:
+    def difference(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.max(jnp.abs(a - b), initial=0.0) / jnp.maximum(
+            jnp.max(jnp.abs(a), initial=0.0), jnp.finfo(a.dtype).tiny
+        )
+
+    return jnp.max(jnp.stack(jax.tree.leaves(jax.tree.map(difference, one.params, other.params))))

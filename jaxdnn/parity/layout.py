@@ -1,0 +1,112 @@
+"""The way back from a parameter tree to torch's tensors, found from the way there."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+__all__ = ["Layout", "trace"]
+
+Arrays = dict[str, np.ndarray]
+
+
+class Layout(NamedTuple):
+    """How torch's parameters lie in a port's.
+
+    Attributes:
+      to_torch: from a tree like the parameters to arrays by torch name.
+      only_torch: parameters of torch that do not reach the port, wholly or in part.
+      only_port: leaves of the port that do not come from torch, wholly or in part.
+    """
+
+    to_torch: Callable[[PyTree], Arrays]
+    only_torch: tuple[str, ...]
+    only_port: tuple[str, ...]
+
+
+def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int, ...]]) -> Layout:
+    """Follow every element through ``from_torch``, which may reorder, reshape, split and stack.
+
+    Args:
+      from_torch: from arrays by torch name to a parameter tree. It moves numbers and does not
+        change them.
+      shapes: of torch's parameters.
+
+    Returns:
+      The way back, and what has no counterpart.
+
+    Raises:
+      ValueError: ``from_torch`` changes numbers, or takes one twice, so that its inverse has to be
+        given.
+
+    Example:
+      >>> layout = trace(lambda t: {"kernel": t["fc.weight"].T}, {"fc.weight": (2, 3)})
+      >>> layout.to_torch({"kernel": np.arange(6.0).reshape(3, 2)})
+      {'fc.weight': array([[0., 2., 4.],
+             [1., 3., 5.]])}
+    """
+    numbered, count = {}, 0
+    for name, shape in shapes.items():
+        size = int(np.prod(shape, dtype=int))
+        # From 1, so that 0 is what does not come from torch.
+        numbered[name] = np.arange(count + 1, count + size + 1, dtype=np.float64).reshape(shape)
+        count += size
+    paths = jax.tree_util.tree_leaves_with_path(from_torch(dict(numbered)))
+    leaves = [(path, np.asarray(leaf, np.float64)) for path, leaf in paths]
+    numbers = np.concatenate([leaf.ravel() for _, leaf in leaves])
+    indices = np.rint(numbers).astype(np.int64)
+    if np.any(indices != numbers) or indices.min() < 0 or indices.max() > count:
+        raise ValueError(
+            "from_torch changes the parameters' values, rather than only moving them; give "
+            "to_torch, its inverse, too."
+        )
+    taken = np.bincount(indices, minlength=count + 1)
+    if np.any(taken[1:] > 1):
+        raise ValueError("from_torch takes a number twice; give to_torch, its inverse, too.")
+
+    positions = np.zeros(count + 1, np.int64)
+    positions[indices] = np.arange(len(indices))
+    only_torch, moves, offset = [], {}, 1
+    for name, array in numbered.items():
+        here = slice(offset, offset + array.size)
+        offset += array.size
+        if np.all(taken[here]):
+            moves[name] = _move(
+                positions[here].reshape(array.shape), [np.asarray(x) for _, x in leaves]
+            )
+        else:
+            only_torch.append(name)
+    only_port = tuple(
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, leaf in leaves
+        if not np.all(leaf)
+    )
+
+    def to_torch(tree: PyTree) -> Arrays:
+        arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+        return {name: move(arrays) for name, move in moves.items()}
+
+    return Layout(to_torch, tuple(only_torch), only_port)
+
+
+def _move(
+    positions: np.ndarray, leaves: list[np.ndarray]
+) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Where a tensor's elements lie among all leaves: if possible, a leaf with its axes turned."""
+    ends = np.cumsum([np.size(leaf) for leaf in leaves])
+    first = int(np.searchsorted(ends, positions.flat[0], side="right")) if positions.size else 0
+    start, shape = int(ends[first] - np.size(leaves[first])), np.shape(leaves[first])
+    if positions.size == np.size(leaves[first]) and positions.ndim == len(shape):
+        ordered = np.arange(positions.size).reshape(shape) + start
+        for axes in itertools.permutations(range(positions.ndim)):
+            turned = ordered.transpose(axes)
+            if turned.shape == positions.shape and np.array_equal(turned, positions):
+                return lambda arrays: np.array(arrays[first].transpose(axes), order="C", copy=True)
+
+    def gather(arrays: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.ravel(array) for array in arrays])[positions]
+
+    return gather

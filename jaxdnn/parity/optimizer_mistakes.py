@@ -1,0 +1,385 @@
+"""Optimisers as a port might build them, beside the one that torch runs."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from jaxdnn import optim
+
+__all__ = ["candidates", "faithful"]
+
+Header = Mapping[str, Any]
+Schedule = Callable[[Any], Any]
+Transformation = optax.GradientTransformation
+
+
+def faithful(header: Header) -> Transformation | None:
+    """What torch does, or None where the header does not say all of it."""
+    if not _is_known(header):
+        return None
+    lr, momentum = _schedules(header)
+    return _wrapped(header, _optimizer(header, _lr(header) if lr is None else lr, momentum))
+
+
+def candidates(header: Header) -> Iterator[tuple[str, Transformation]]:
+    """Transformations that a port may have instead, each with one mistake.
+
+    Args:
+      header: of a recording, as `reference_torch.recording.describe` makes it.
+
+    Yields:
+      The name of the trap in `jaxdnn.parity.TRAPS`, and the transformation that falls into it.
+    """
+    if not _is_known(header):
+        return
+    name, settings = header["optimizer"]["name"], header["optimizer"]["settings"]
+    schedule, momentum = _schedules(header)
+    lr = _lr(header) if schedule is None else schedule
+    for trap, optimizer in _optimizers(name, settings, lr):
+        yield trap, _wrapped(header, optimizer)
+    for trap, wrong_lr, wrong_momentum in _wrong_schedules(header, schedule, momentum):
+        yield trap, _wrapped(header, _optimizer(header, wrong_lr, wrong_momentum))
+    right = _optimizer(header, lr, momentum)
+    if header["clip_grad_norm"]:
+        limit = header["clip_grad_norm"]
+        yield (
+            "clip-epsilon",
+            _accumulated(header, optax.chain(optax.clip_by_global_norm(limit), right)),
+        )
+        yield "clip-by-value", _accumulated(header, optax.chain(optax.clip(limit), right))
+        each = optax.chain(_clip_each(limit), right)
+        yield "clip-per-tensor", _accumulated(header, each)
+        yield "clip-missing", _accumulated(header, right)
+    if header["accumulate"] > 1:
+        clipped = _clipped(header, right)
+        yield "accumulation-mean", _multi_steps(clipped, header["accumulate"])
+        yield "accumulation-missing", clipped
+
+
+def _is_known(header: Header) -> bool:
+    return (
+        header["optimizer"]["name"] in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad")
+        and header["optimizer"]["settings"] is not None
+        and header["clip_grad_norm"] != "unknown"
+        and (header["scheduler"] is None or header["scheduler"]["settings"] is not None)
+    )
+
+
+def _lr(header: Header) -> float:
+    settings = header["optimizer"]["settings"]
+    return settings.get("initial_lr", settings["lr"])
+
+
+def _optimizer(header: Header, lr: Any, momentum: Any = None) -> Transformation:
+    settings = dict(header["optimizer"]["settings"])
+    name = header["optimizer"]["name"]
+    if momentum is not None:
+        if "betas" in settings:
+            settings["betas"] = (momentum, settings["betas"][1])
+        else:
+            settings["momentum"] = momentum
+    for key in ("base_momentum", "max_momentum"):
+        settings.pop(key, None)
+    return optim.from_settings(name, settings, lr=lr)
+
+
+def _wrapped(header: Header, optimizer: Transformation) -> Transformation:
+    return _accumulated(header, _clipped(header, optimizer))
+
+
+def _clipped(header: Header, optimizer: Transformation) -> Transformation:
+    if not header["clip_grad_norm"]:
+        return optimizer
+    return optax.chain(optim.clip_grad_norm(header["clip_grad_norm"]), optimizer)
+
+
+def _accumulated(header: Header, optimizer: Transformation) -> Transformation:
+    every = header["accumulate"]
+    if every == 1:
+        return optimizer
+    summed = optax.chain(optax.scale(float(every)), optimizer)
+    return _multi_steps(summed, every)
+
+
+def _multi_steps(optimizer: Transformation, every: int) -> Transformation:
+    return optax.MultiSteps(optimizer, every).gradient_transformation()
+
+
+def _clip_each(limit: float) -> Transformation:
+    def clip(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
+        def each(grad: jax.Array) -> jax.Array:
+            return grad * jnp.minimum(1.0, limit / (jnp.linalg.norm(grad.ravel()) + 1e-6))
+
+        return jax.tree.map(each, updates), state
+
+    return Transformation(lambda params: optax.EmptyState(), clip)
+
+
+def _optimizers(name: str, settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
+    if name == "SGD":
+        yield from _sgd(settings, lr)
+    if name in ("Adam", "AdamW"):
+        yield from _adam(settings, lr, decoupled=name == "AdamW")
+    if name == "RMSprop":
+        yield from _rmsprop(settings, lr)
+    if name == "Adagrad":
+        yield from _adagrad(settings, lr)
+    if settings.get("weight_decay"):
+        yield (
+            "weight-decay-missing",
+            optim.from_settings(name, dict(settings) | {"weight_decay": 0.0}, lr=lr),
+        )
+    if settings.get("maximize"):
+        yield (
+            "maximize-missing",
+            optim.from_settings(name, dict(settings) | {"maximize": False}, lr=lr),
+        )
+
+
+def _sgd(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
+    momentum, dampening = settings["momentum"], settings["dampening"]
+    decay, nesterov = settings["weight_decay"], settings["nesterov"]
+    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
+    decayed = optax.chain(sign, optax.add_decayed_weights(decay))
+    rate = optax.scale_by_learning_rate(lr)
+    if momentum:
+        trace = optax.trace(momentum, nesterov=nesterov)
+        if dampening:
+            damped = optax.scale(1 - dampening)
+            yield "sgd-dampening", optax.chain(decayed, damped, trace, rate)
+            yield "sgd-dampening", optax.chain(decayed, trace, rate)
+            yield "sgd-dampening", optax.chain(decayed, optax.ema(dampening, debias=False), rate)
+        else:
+            ema = optax.ema(momentum, debias=False)
+            yield "momentum-average", optax.chain(decayed, ema, rate)
+            yield (
+                "momentum-average",
+                optax.chain(decayed, optax.ema(momentum, debias=True), rate),
+            )
+            yield "momentum-lr-inside", optax.chain(decayed, rate, trace)
+        if nesterov:
+            yield "nesterov", optax.chain(decayed, optax.trace(momentum), rate)
+        elif not dampening:
+            yield "nesterov", optax.chain(decayed, optax.trace(momentum, nesterov=True), rate)
+        yield "momentum-missing", optax.chain(decayed, rate)
+    if decay:
+        trace = optax.trace(momentum, nesterov=nesterov) if momentum else optax.identity()
+        added = optax.add_decayed_weights(decay)
+        yield "decay-after-momentum", optax.chain(sign, trace, added, rate)
+        uncoupled = optax.chain(sign, trace, rate, optax.add_decayed_weights(-decay))
+        yield "decay-without-lr", uncoupled
+
+
+def _adam(settings: Header, lr: Any, *, decoupled: bool) -> Iterator[tuple[str, Transformation]]:
+    (beta1, beta2), eps = settings["betas"], settings["eps"]
+    decay, amsgrad = settings["weight_decay"], settings["amsgrad"]
+    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
+    scale = optax.scale_by_amsgrad if amsgrad else optax.scale_by_adam
+
+    def built(direction: Transformation, *, decoupled: bool = decoupled) -> Transformation:
+        added = optax.add_decayed_weights(decay) if decay else optax.identity()
+        parts = (direction, added) if decoupled else (added, direction)
+        return optax.chain(sign, *parts, optax.scale_by_learning_rate(lr))
+
+    right = scale(beta1, beta2, eps)
+    if amsgrad:
+        # optax takes the largest of the corrected moments, torch of the uncorrected.
+        yield "amsgrad-maximum", built(right)
+        yield "amsgrad-missing", built(optax.scale_by_adam(beta1, beta2, eps))
+    yield "adam-epsilon", built(scale(beta1, beta2, 0.0, eps))
+    yield "adam-epsilon", built(scale(beta1, beta2, 0.0, eps * eps))
+    for other in (1e-7, 1e-6, 1e-5):
+        if not math.isclose(other, eps):
+            yield "adam-epsilon", built(scale(beta1, beta2, other))
+    yield "adam-bias-correction", built(_uncorrected_adam(beta1, beta2, eps))
+    yield "adam-bias-correction", built(_epsilon_before_correction(beta1, beta2, eps))
+    yield "adam-betas", built(scale(beta2, beta1, eps))
+    for other in (0.99, 0.95):
+        if not math.isclose(other, beta2):
+            yield "adam-betas", built(scale(beta1, other, eps))
+    if decay:
+        yield (
+            "adamw-coupled" if decoupled else "adam-decoupled",
+            built(right if not amsgrad else scale(beta1, beta2, eps), decoupled=not decoupled),
+        )
+        added = optax.add_decayed_weights(-decay)
+        rate = optax.scale_by_learning_rate(lr)
+        yield "decay-without-lr", optax.chain(sign, right, rate, added)
+    if decoupled and not math.isclose(decay, 1e-4):
+        yield (
+            "adamw-default-decay",
+            optax.chain(
+                sign, right, optax.add_decayed_weights(1e-4), optax.scale_by_learning_rate(lr)
+            ),
+        )
+
+
+def _uncorrected_adam(beta1: float, beta2: float, eps: float) -> Transformation:
+    def init(params: PyTree) -> tuple[PyTree, PyTree]:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return zeros, zeros
+
+    def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
+        mean = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state[0], updates)
+        square = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state[1], updates)
+        step = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mean, square)
+        return step, (mean, square)
+
+    return Transformation(init, update)
+
+
+def _epsilon_before_correction(beta1: float, beta2: float, eps: float) -> Transformation:
+    """The form at the end of section 2 of Kingma and Ba, whose epsilon is another one."""
+    plain = _uncorrected_adam(beta1, beta2, eps)
+
+    def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
+        inner, count = state
+        step, inner = plain.update(updates, inner)
+        count = count + 1
+        factor = jnp.sqrt(1 - beta2**count) / (1 - beta1**count)
+        return jax.tree.map(lambda s: s * factor.astype(s.dtype), step), (inner, count)
+
+    return Transformation(lambda params: (plain.init(params), jnp.zeros((), int)), update)
+
+
+def _rmsprop(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
+    alpha, eps, momentum = settings["alpha"], settings["eps"], settings["momentum"]
+    decay, centered = settings["weight_decay"], settings["centered"]
+    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
+    decayed = optax.chain(sign, optax.add_decayed_weights(decay))
+    rate = optax.scale_by_learning_rate(lr)
+
+    def built(
+        alpha: float, eps: float, *, in_sqrt: bool, centered: bool = centered, first: bool = False
+    ) -> Transformation:
+        scale = optax.scale_by_stddev if centered else optax.scale_by_rms
+        direction = scale(alpha, eps, eps_in_sqrt=in_sqrt)
+        trace = optax.trace(momentum) if momentum else optax.identity()
+        order = (rate, trace) if first else (trace, rate)
+        return optax.chain(decayed, direction, *order)
+
+    yield "rmsprop-epsilon", built(alpha, eps, in_sqrt=True)
+    yield "rmsprop-epsilon", built(alpha, eps, in_sqrt=True, first=True)
+    if not math.isclose(alpha, 0.9):
+        for in_sqrt in (False, True):
+            yield "rmsprop-decay", built(0.9, eps, in_sqrt=in_sqrt)
+            yield "rmsprop-decay", built(0.9, eps, in_sqrt=in_sqrt, first=True)
+    if momentum:
+        yield "momentum-lr-inside", built(alpha, eps, in_sqrt=False, first=True)
+        direction = (optax.scale_by_stddev if centered else optax.scale_by_rms)(
+            alpha, eps, eps_in_sqrt=False
+        )
+        yield "momentum-missing", optax.chain(decayed, direction, rate)
+    yield "rmsprop-centered", built(alpha, eps, in_sqrt=False, centered=not centered)
+    if decay:
+        direction = (optax.scale_by_stddev if centered else optax.scale_by_rms)(
+            alpha, eps, eps_in_sqrt=False
+        )
+        trace = optax.trace(momentum) if momentum else optax.identity()
+        added = optax.add_decayed_weights(decay)
+        yield "decay-after-scaling", optax.chain(sign, direction, added, trace, rate)
+        yield "decay-after-scaling", optax.chain(sign, direction, trace, added, rate)
+
+
+def _adagrad(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
+    start, eps = settings["initial_accumulator_value"], settings["eps"]
+    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
+    added = optax.add_decayed_weights(settings["weight_decay"])
+    rate = optax.scale_by_learning_rate(lr)
+
+    def built(start: float, eps: float) -> Transformation:
+        return optax.chain(sign, added, optax.scale_by_rss(start, eps), rate)
+
+    for other in (start, 0.1):
+        for inner in (eps, 1e-7, eps * eps):
+            name = "adagrad-epsilon" if other == start else "adagrad-accumulator"
+            yield name, built(other, inner)
+    if not math.isclose(start, 0.1):
+        yield (
+            "adagrad-accumulator",
+            optim.from_settings(
+                "Adagrad", dict(settings) | {"initial_accumulator_value": 0.1}, lr=lr
+            ),
+        )
+    if settings["lr_decay"]:
+        yield (
+            "adagrad-lr-decay",
+            optim.from_settings("Adagrad", dict(settings) | {"lr_decay": 0.0}, lr=lr),
+        )
+
+
+def _schedules(header: Header) -> tuple[Schedule | None, Schedule | None]:
+    """The learning rate, and the momentum where it is scheduled, by the count of updates."""
+    if header["scheduler"] is None:
+        return None, None
+    lr, momentum = _by_call(header)
+    every = header["scheduler"]["steps_per_epoch"]
+    if every == 1:
+        return lr, momentum
+    slowed = optim.per_epoch(lr, every)
+    return slowed, None if momentum is None else optim.per_epoch(momentum, every)
+
+
+def _by_call(header: Header) -> tuple[Schedule, Schedule | None]:
+    """By the count of the scheduler's own steps."""
+    name, settings = header["scheduler"]["name"], header["scheduler"]["settings"]
+    lr = _lr(header)
+    match name:
+        case "StepLR":
+            return optim.step_lr(lr, **settings), None
+        case "ExponentialLR":
+            return optim.exponential_lr(lr, **settings), None
+        case "CosineAnnealingLR":
+            return optim.cosine_annealing_lr(lr, **settings), None
+        case "LinearLR":
+            return optim.linear_lr(lr, **settings), None
+        case _:
+            cycle = optim.one_cycle_lr(**settings)
+            return cycle.lr, cycle.momentum
+
+
+def _wrong_schedules(
+    header: Header, schedule: Schedule | None, momentum: Schedule | None
+) -> Iterator[tuple[str, Any, Any]]:
+    """The trap, and the learning rate and momentum of one who falls into it."""
+    if schedule is None:
+        return
+    lr = _lr(header)
+    name, settings = header["scheduler"]["name"], header["scheduler"]["settings"]
+    every = header["scheduler"]["steps_per_epoch"]
+    by_call, momentum_by_call = _by_call(header)
+    if every > 1:
+        yield "schedule-per-update", by_call, momentum_by_call
+    yield "schedule-missing", lr, None
+    yield "schedule-offset", lambda count: schedule(count + 1), momentum
+    yield "schedule-offset", lambda count: schedule(jnp.maximum(count - 1, 0)), momentum
+    slow = (lambda s: optim.per_epoch(s, every)) if every > 1 else (lambda s: s)
+    if name == "CosineAnnealingLR":
+        steps, low = settings["t_max"], settings["eta_min"]
+        yield "cosine-end", slow(optax.cosine_decay_schedule(lr, steps, low / lr)), None
+        yield "cosine-alpha", slow(optax.cosine_decay_schedule(lr, steps, low)), None
+        yield "cosine-alpha", slow(optax.cosine_decay_schedule(lr, steps)), None
+    if name == "LinearLR":
+        end, total = settings["end_factor"] * lr, settings["total_iters"]
+        yield "linear-start", slow(optax.linear_schedule(0.0, end, total)), None
+        yield "linear-start", slow(optax.linear_schedule(lr, end, total)), None
+    if name == "StepLR":
+        size, gamma = settings["step_size"], settings["gamma"]
+        yield "step-smooth", slow(optax.exponential_decay(lr, size, gamma)), None
+    if name == "OneCycleLR":
+        if momentum is not None:
+            yield "one-cycle-momentum", schedule, None
+            yield "one-cycle-momentum", schedule, settings["max_momentum"]
+        cosine = optax.cosine_onecycle_schedule(
+            settings["total_steps"],
+            settings["max_lr"],
+            settings["pct_start"],
+            settings["div_factor"],
+            settings["final_div_factor"],
+        )
+        yield "one-cycle-shape", slow(cosine), momentum

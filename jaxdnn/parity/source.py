@@ -1,0 +1,184 @@
+"""Where torch's run comes from: torch itself, or a recording of it."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+
+from jaxdnn.errors import CheckpointError
+from jaxdnn.parity.port import Arrays, Port, precision
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Live", "Recording", "Source", "live"]
+
+Batches = Sequence[tuple[np.ndarray, np.ndarray]]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A torch run, as `reference_torch.recording` describes it."""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What is trained how, and where."""
+        ...
+
+    def start(self) -> Arrays:
+        """The parameters and buffers before the first step."""
+        ...
+
+    def steps(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+        """What each step computed, if wanted with float32 states, or with a layer's mistake."""
+        ...
+
+    def batches(self) -> Iterator[Sequence[np.ndarray]]:
+        """What it trains on."""
+        ...
+
+    def mistakes(self) -> Iterator[str]:
+        """Mistakes that torch can make in the layers of its network."""
+        ...
+
+
+class Live:
+    """Torch itself."""
+
+    def __init__(self, run: Any) -> None:
+        from reference_torch import description
+
+        self._run = run
+        self.header = description.describe(run)
+
+    def start(self) -> Arrays:
+        """The parameters and buffers before the first step."""
+        from reference_torch import training_run
+
+        return training_run.start(self._run)
+
+    def steps(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+        """What each step computed, if wanted with float32 states, or with a layer's mistake."""
+        from reference_torch import training_run
+
+        run = self._run if samples else dataclasses.replace(self._run, samples=0)
+        return training_run.steps(run, mistake=mistake)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What it trains on."""
+        return iter(self._run.batches)
+
+    def mistakes(self) -> Iterator[str]:
+        """Mistakes that torch can make in the layers of its network."""
+        from reference_torch import mistakes
+
+        return mistakes.ways(self.header["functions"])
+
+
+def live(
+    module: "torch.nn.Module",
+    loss: Callable[..., Any],
+    optimizer: "torch.optim.Optimizer",
+    batches: Batches,
+    *,
+    port: Port,
+    **settings: Any,
+) -> Live:
+    """Torch's run beside a port, with the activations that the port names.
+
+    Args:
+      module: the network.
+      loss: ``(output, target) -> scalar``.
+      optimizer: over its parameters.
+      batches: pairs of arrays.
+      port: which activations are to be recorded.
+      **settings: as for `reference_torch.TorchRun`.
+
+    Raises:
+      ImportError: torch is not installed.
+    """
+    try:
+        import reference_torch
+    except ImportError as error:
+        raise ImportError(
+            "torch is not installed here; install jaxdnn[torch], or record the run where it is "
+            "(reference_torch.record) and compare with parity.replay."
+        ) from error
+    run = reference_torch.TorchRun(module, loss, optimizer, batches, **settings)
+    source = Live(run)
+    if port.activations is not None:
+        names = _activation_names(port, source.start(), batches[0][0])
+        named = {name for name, _ in module.named_modules()}
+        kept = tuple(name for name in names if name in named)
+        source = Live(
+            reference_torch.TorchRun(module, loss, optimizer, batches, activations=kept, **settings)
+        )
+    return source
+
+
+def _activation_names(port: Port, start: Arrays, x: np.ndarray) -> list[str]:
+    params = {k.removeprefix("param/"): v for k, v in start.items() if k.startswith("param/")}
+    assert port.activations is not None
+    with precision("float64"):
+        tree = port.from_torch(params)
+        x = np.asarray(x, np.float64) if np.asarray(x).dtype.kind == "f" else np.asarray(x)
+        return list(jax.eval_shape(port.activations, tree, x))
+
+
+class Recording:
+    """A file that `reference_torch.record` wrote.
+
+    Args:
+      path: the file.
+      steps: at most so many of its steps.
+
+    Raises:
+      CheckpointError: it is no recording, or is damaged.
+    """
+
+    def __init__(self, path: str | Path, steps: int | None = None) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._file = safe_open(str(path), framework="numpy")
+            metadata = self._file.metadata() or {}
+            header = json.loads(metadata["recording"])
+            known = header["format"] == "jaxdnn recording 1"
+        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{path} is no recording of a torch run: {error}") from error
+        if not known:
+            raise CheckpointError(f"{path} is a recording of another format: {header['format']}.")
+        if steps is not None:
+            header["steps"] = min(steps, header["steps"])
+        self.header: Mapping[str, Any] = header
+        self._keys: dict[str, list[str]] = {}
+        for key in self._file.keys():  # noqa: SIM118 (no mapping)
+            step, _, name = key.partition("/")
+            self._keys.setdefault(step, []).append(name)
+
+    def start(self) -> Arrays:
+        """The parameters and buffers before the first step."""
+        return self._step("start")
+
+    def steps(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+        """What each step computed, if wanted with float32 states."""
+        for step in range(self.header["steps"]):
+            yield self._step(f"{step:06d}", samples=samples)
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What it trains on."""
+        for step in range(self.header["steps"]):
+            x, y = (self._file.get_tensor(f"{step:06d}/batch/{name}") for name in "xy")
+            yield x, y
+
+    def mistakes(self) -> Iterator[str]:
+        """None: a recording cannot be run again."""
+        return iter(())
+
+    def _step(self, step: str, *, samples: bool = True) -> Arrays:
+        names = (name for name in self._keys[step] if samples or not name.startswith("sample/"))
+        return {name: self._file.get_tensor(f"{step}/{name}") for name in names}

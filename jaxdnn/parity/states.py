@@ -1,0 +1,116 @@
+"""The state of an optax transformation, by the names that torch gives its tensors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import PyTree
+
+from jaxdnn import optim
+
+__all__ = ["optimizer_tensors", "restore"]
+
+Arrays = dict[str, np.ndarray]
+
+# For each state, the torch optimisers that have the same, and what they call it. Other pairs are
+# not comparable one by one: optax's momentum under RMSprop, say, has been multiplied by the
+# learning rate already.
+_OPTAX_FIELDS: dict[type, tuple[set[str], dict[str, str]]] = {
+    optax.TraceState: ({"SGD"}, {"trace": "momentum_buffer"}),
+    optax.ScaleByAdamState: ({"Adam", "AdamW"}, {"mu": "exp_avg", "nu": "exp_avg_sq"}),
+    optax.ScaleByAmsgradState: ({"Adam", "AdamW"}, {"mu": "exp_avg", "nu": "exp_avg_sq"}),
+    optax.ScaleByRmsState: ({"RMSprop"}, {"nu": "square_avg"}),
+    optax.ScaleByRStdDevState: ({"RMSprop"}, {"mu": "grad_avg", "nu": "square_avg"}),
+    optax.ScaleByRssState: ({"Adagrad"}, {"sum_of_squares": "sum"}),
+}
+_OURS = {
+    optim.SGDState: {"SGD"},
+    optim.AdamState: {"Adam", "AdamW"},
+    optim.RMSpropState: {"RMSprop"},
+    optim.AdagradState: {"Adagrad"},
+}
+_KNOWN = (*_OPTAX_FIELDS, *_OURS)
+
+
+def optimizer_tensors(
+    opt_state: optax.OptState,
+    to_torch: Callable[[PyTree], Mapping[str, np.ndarray]],
+    *,
+    like: PyTree,
+    optimizer: str | None = None,
+) -> Arrays:
+    """What can be compared with the state of a torch optimiser.
+
+    Args:
+      opt_state: of any optax transformation, `jaxdnn.optim`'s included.
+      to_torch: from a tree like the parameters to arrays by torch name.
+      like: the parameters; states that are not trees like them are passed over.
+      optimizer: the class of torch's optimiser, ``"SGD"``; None for whichever fits.
+
+    Returns:
+      Arrays called ``optimizer/<parameter>/<torch's field>``; empty if nothing is known.
+    """
+    structure = jax.tree.structure(like)
+    tensors = {}
+    for part in _parts(opt_state):
+        for field, torch_name in _fields(part, optimizer).items():
+            tree = getattr(part, field)
+            if jax.tree.structure(tree) == structure:
+                for name, array in to_torch(tree).items():
+                    tensors[f"optimizer/{name}/{torch_name}"] = array
+    return tensors
+
+
+def restore(
+    opt_state: optax.OptState,
+    moments: Mapping[str, np.ndarray],
+    from_torch: Callable[[Arrays], PyTree],
+    *,
+    like: PyTree,
+    optimizer: str | None,
+) -> optax.OptState:
+    """The same state with the tensors of a torch optimiser in it, where they correspond.
+
+    Args:
+      opt_state: of any optax transformation; its counts stay as they are.
+      moments: arrays called ``optimizer/<parameter>/<torch's field>``.
+      from_torch: from arrays by torch name to a tree like the parameters.
+      like: the parameters.
+      optimizer: the class of torch's optimiser.
+
+    Returns:
+      A state like ``opt_state``.
+    """
+    structure = jax.tree.structure(like)
+
+    def restored(part: Any) -> Any:
+        trees = {}
+        for field, torch_name in _fields(part, optimizer).items():
+            suffix = f"/{torch_name}"
+            tensors = {
+                key.removeprefix("optimizer/").removesuffix(suffix): array
+                for key, array in moments.items()
+                if key.endswith(suffix)
+            }
+            if tensors and jax.tree.structure(getattr(part, field)) == structure:
+                trees[field] = from_torch(tensors)
+        return part._replace(**trees) if trees else part
+
+    return jax.tree.map(restored, opt_state, is_leaf=lambda node: isinstance(node, _KNOWN))
+
+
+def _parts(opt_state: optax.OptState) -> list[Any]:
+    parts = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, _KNOWN))
+    return [part for part in parts if isinstance(part, _KNOWN)]
+
+
+def _fields(part: Any, optimizer: str | None) -> dict[str, str]:
+    if type(part) in _OPTAX_FIELDS:
+        optimizers, fields = _OPTAX_FIELDS[type(part)]
+    elif type(part) in _OURS:
+        optimizers, fields = _OURS[type(part)], {f: f for f in part._fields if f != "count"}
+    else:
+        return {}
+    return fields if optimizer is None or optimizer in optimizers else {}

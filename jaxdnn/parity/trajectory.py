@@ -1,0 +1,259 @@
+"""One pass over a torch run with its port beside it: what the two precisions show."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from jaxdnn.parity import environment, float32, gates
+from jaxdnn.parity.compare import PHASES, Divergence, Errors, Observation, phase_of
+from jaxdnn.parity.port import BATCH, Arrays, PortState, Runner, Steps
+from jaxdnn.parity.report import Report, Tier
+from jaxdnn.parity.source import Source
+
+__all__ = ["Trajectory"]
+
+TOLERANCE = 1e-12
+"""In float64, relative to the largest magnitude of a tensor in the run so far."""
+
+Batches = Sequence[Sequence[np.ndarray]]
+
+
+class Trajectory:
+    """One pass over torch's run, with the port beside it.
+
+    Args:
+      source: torch's run.
+      run: the port's.
+      port_batches: the port's own batches; by default torch's.
+      single: whether the float32 states are compared too.
+
+    Attributes:
+      first_divergence: None, or where the two part in float64.
+      steps: how many were compared.
+    """
+
+    def __init__(
+        self, source: Source, run: Steps, port_batches: Batches | None = None, *, single: bool
+    ) -> None:
+        self._source, self._port_batches = source, port_batches
+        self._start = source.start()
+        shapes = {
+            key.removeprefix("param/"): array.shape
+            for key, array in self._start.items()
+            if key.startswith("param/")
+        }
+        self._optimizer = source.header["optimizer"]["name"]
+        self._double = Runner(run, "float64", shapes, self._optimizer)
+        self._single = Runner(run, "float32", shapes, self._optimizer) if single else None
+        self._errors = Errors()
+        self._roundings = float32.Roundings(source.header["optimizer"])
+        self._gates = gates.Gates(source.header, self._start, self._double)
+        self.first_divergence: Divergence | None = None
+        self._resynchronised: list[int] = []
+        self.steps = 0
+        self._only_torch: set[str] = set()
+        self._last_errors: dict[str, float] = {}
+
+    def run(
+        self,
+        on_step: Callable[[int], object] | None = None,
+        *,
+        recorded: Iterable[Arrays] | None = None,
+    ) -> None:
+        """Compare.
+
+        Args:
+          on_step: called after each step with its number, from 0.
+          recorded: what is compared instead of the whole of torch's run.
+        """
+        state = self._double.start(self._start)
+        self.first_divergence = self._start_differs(state)
+        previous: Observation | None = None
+        last: tuple[Observation, Observation] | None = None
+        samples = self._single is not None
+        for arrays in self._source.steps(samples=samples) if recorded is None else recorded:
+            if self.first_divergence:
+                break
+            expected, samples = _split(arrays)
+            batch = self._port_batch(expected)
+            if batch is None:
+                break
+            before = state
+            state, actual = self._double.step(state, batch)
+            last = expected, actual
+            state = self._compare(expected, actual, state, before, previous, batch)
+            self._gates.see(expected, actual)
+            if self._single is not None and self.first_divergence is None:
+                for sample in samples:
+                    self._roundings.see(self._single, sample, before.opt_state, self.steps)
+            previous = expected
+            self.steps += 1
+            if on_step is not None:
+                on_step(self.steps - 1)
+        compared_all = recorded is None and self.first_divergence is None
+        if compared_all and self._port_batches is not None:
+            self.first_divergence = _another_length(self.steps, self._source, self._port_batches)
+        if last is not None:
+            self._last_errors = self._movement(*last)
+
+    def _start_differs(self, state: PortState) -> Divergence | None:
+        """Whether the parameters are others before the first step already."""
+        back = {f"param/{k}": v for k, v in self._double.layout.to_torch(state.params).items()}
+        common = {key: self._start[key] for key in self._start.keys() & back.keys()}
+        differing = _other_shape(0, common, back) or Errors().see(
+            0, common, {key: back[key] for key in common}, tolerance=0.0
+        )
+        if differing is None:
+            return None
+        return dataclasses.replace(differing, phase="start")
+
+    def _port_batch(self, expected: Observation) -> Sequence[np.ndarray] | None:
+        if self._port_batches is None:
+            return [expected[key] for key in BATCH if key in expected]
+        if self.steps >= len(self._port_batches):
+            return None
+        return self._port_batches[self.steps]
+
+    def _compare(
+        self,
+        expected: Observation,
+        actual: Observation,
+        state: PortState,
+        before: PortState,
+        previous: Observation | None,
+        batch: Sequence[np.ndarray],
+    ) -> PortState:
+        kept = self._errors.copy()
+        found = self._differs(expected, actual, self._errors)
+        if found is None:
+            return state
+        if previous is not None and found.phase != "batch":
+            # Either the step is wrong, or rounding has grown: the step alone tells.
+            resumed = self._double.resume(previous, before.opt_state)
+            after, again = self._double.step(resumed, batch)
+            errors = kept.copy()
+            alone = self._differs(expected, again, errors)
+            if alone is None:
+                self._errors = errors
+                self._resynchronised.append(self.steps)
+                return self._double.resume(expected, after.opt_state)
+            found = alone
+        self.first_divergence = found
+        return state
+
+    def _differs(
+        self, expected: Observation, actual: Observation, errors: Errors
+    ) -> Divergence | None:
+        common = expected.keys() & actual.keys()
+        self._only_torch |= expected.keys() - common
+        ignored = self._gates.rounding_only(expected, actual)
+        keys = [key for key in expected if key in common and key not in ignored]
+        theirs = {key: expected[key] for key in keys}
+        return _other_shape(self.steps, theirs, actual) or errors.see(
+            self.steps, theirs, actual, tolerance=TOLERANCE
+        )
+
+    def _movement(self, expected: Observation, actual: Observation) -> dict[str, float]:
+        movement = {}
+        for key in self._errors.largest:
+            if phase_of(key) == "param" and expected[key].size:
+                moved = np.max(np.abs(expected[key] - self._start[key]))
+                if moved > 0:
+                    error = np.max(np.abs(expected[key] - actual[key]))
+                    movement[key.removeprefix("param/")] = float(error / moved)
+        return movement
+
+    def report(self, precisions: Sequence[str]) -> Report:
+        """The verdict.
+
+        Args:
+          precisions: those that decide.
+        """
+        tiers = self._tiers(precisions)
+        diverged = any(tier.first_divergence for tier in tiers)
+        reasons = environment.canaries()
+        if not diverged:
+            reasons = (*reasons, *self._reasons())
+        return Report(
+            "inconclusive" if reasons else "fail" if diverged else "pass",
+            tiers,
+            reasons=reasons,
+            notes=() if diverged else tuple(self._notes()),
+            environment={
+                "torch": self._source.header["environment"],
+                "jax": environment.describe(),
+            },
+        )
+
+    def _tiers(self, precisions: Sequence[str]) -> tuple[Tier, ...]:
+        tiers = [self._tier()] if "float64" in precisions else []
+        # What is wrong in float64 is wrong in float32 too, and says nothing about rounding.
+        if "float32" in precisions and not (tiers and self.first_divergence):
+            tiers.append(self._roundings.tier(self._horizon()))
+        return tuple(tiers)
+
+    def _reasons(self) -> tuple[str, ...]:
+        reasons = self._gates.reasons()
+        if self._single is not None and not self._roundings.steps:
+            reasons.append("no float32 state was far enough from every kink to be compared")
+        return tuple(reasons)
+
+    def _tier(self) -> Tier:
+        return Tier(
+            "float64",
+            self.steps,
+            dict(self._errors.largest),
+            TOLERANCE,
+            self.first_divergence,
+            movement=self._last_errors,
+            resynchronised=tuple(self._resynchronised),
+        )
+
+    def _horizon(self) -> int | None:
+        assert self._single is not None
+        batches = self._source.batches() if self._port_batches is None else self._port_batches
+        return float32.horizon(self._single, self._start, itertools.islice(batches, self.steps))
+
+    def _notes(self) -> Iterator[str]:
+        optimizer = sorted(key for key in self._only_torch if phase_of(key) == "optimizer")
+        if optimizer:
+            fields = sorted({key.rsplit("/", 1)[1] for key in optimizer})
+            yield (
+                f"torch's {' and '.join(fields)} stand in a state of the port that has no "
+                "counterpart name; compared through the parameters"
+            )
+        yield from self._roundings.notes()
+
+
+def _split(recorded: Mapping[str, np.ndarray]) -> tuple[Observation, list[Observation]]:
+    """A recorded step: what happened in float64, and its float32 states."""
+    seen, samples = {}, {}
+    for key, array in recorded.items():
+        if key.startswith("sample/"):
+            _, number, name = key.split("/", 2)
+            samples.setdefault(number, {})[name] = array
+        else:
+            seen[key] = array
+    return seen, list(samples.values())
+
+
+def _other_shape(step: int, expected: Observation, actual: Observation) -> Divergence | None:
+    for key in sorted(expected, key=lambda key: PHASES.index(phase_of(key))):
+        ours, theirs = expected[key].shape, actual[key].shape
+        if ours != theirs:
+            phase, _, tensor = key.partition("/")
+            sizes = float(expected[key].size), float(actual[key].size)
+            detail = f"torch has shape {ours}, the port {theirs}"
+            return Divergence(step, phase, tensor or phase, (), *sizes, float("inf"), detail)
+    return None
+
+
+def _another_length(steps: int, source: Source, port_batches: Batches) -> Divergence | None:
+    ours, theirs = source.header["steps"], len(port_batches)
+    if ours == theirs:
+        return None
+    detail = f"torch has {ours} batches, the port {theirs}"
+    sizes = float(ours), float(theirs)
+    return Divergence(steps, "batch", "number of batches", (), *sizes, float("inf"), detail)

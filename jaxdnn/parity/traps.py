@@ -1,0 +1,598 @@
+"""The catalogue of mistakes: what torch computes, what a port computes instead, and the mend."""
+
+from typing import Literal, NamedTuple
+
+__all__ = ["TRAPS", "Trap"]
+
+Kind = Literal["loss", "layer", "optimizer", "schedule", "initialisation", "data", "precision"]
+
+
+class Trap(NamedTuple):
+    """A mistake that ports of training code make.
+
+    Attributes:
+      kind: what it is a mistake in.
+      explanation: one sentence.
+      torch: the formula on torch's side.
+      port: the formula of the port that falls into it.
+      mend: what to do.
+    """
+
+    kind: Kind
+    explanation: str
+    torch: str
+    port: str
+    mend: str
+
+
+_RATIO = "max_norm / (norm + 1e-6), at most 1"
+
+TRAPS: dict[str, Trap] = {
+    # Losses.
+    "bce-clamp": Trap(
+        "loss",
+        "BCELoss bounds each logarithm at -100 and its derivative's denominator at 1e-12",
+        "-y max(log x, -100) - (1-y) max(log(1-x), -100); slope (x-y) / max(x(1-x), 1e-12)",
+        "-y log x - (1-y) log(1-x), perhaps of clipped probabilities",
+        "jaxdnn.losses.bce",
+    ),
+    "bce-of-logits": Trap(
+        "loss",
+        "BCELoss takes probabilities; optax.sigmoid_binary_cross_entropy takes logits",
+        "-y log x - (1-y) log(1-x)",
+        "the same of sigmoid(x)",
+        "jaxdnn.losses.bce, or leave out the network's sigmoid on both sides",
+    ),
+    "pos-weight": Trap(
+        "loss",
+        "pos_weight multiplies the positive term of each element, and nothing divides by it",
+        "-p y log s(x) - (1-y) log(1-s(x)), mean over elements",
+        "without p, with p on both terms, or divided by the sum of the weights",
+        "jaxdnn.losses.bce_with_logits(..., pos_weight=p)",
+    ),
+    "mse-half": Trap(
+        "loss",
+        "optax.l2_loss is half the square",
+        "mean (x-y)^2",
+        "mean (x-y)^2 / 2",
+        "optax.squared_error or jaxdnn.losses.mse",
+    ),
+    "mse-broadcast": Trap(
+        "loss",
+        "outputs (N, 1) and targets (N,) broadcast to N by N differences",
+        "mean over N of (x_i - y_i)^2",
+        "mean over N^2 of (x_i - y_j)^2",
+        "give both the same shape; jaxdnn.losses.mse refuses others",
+    ),
+    "reduction-sum": Trap(
+        "loss",
+        "the port sums where torch takes the mean",
+        "sum of l / number of l",
+        "sum of l",
+        "take the mean",
+    ),
+    "reduction-mean": Trap(
+        "loss",
+        "the port takes the mean where torch sums",
+        "sum of l",
+        "sum of l / number of l",
+        "take the sum",
+    ),
+    "reduction-per-example": Trap(
+        "loss",
+        "the port divides by the examples, where torch divides by all elements or by nothing",
+        "mean over all elements, or their sum",
+        "sum of l / number of rows",
+        "reduce over all elements as torch's reduction says",
+    ),
+    "cross-entropy-weights": Trap(
+        "loss",
+        "with class weights, CrossEntropyLoss divides by the sum of the labels' weights",
+        "sum w[y] l / sum w[y]",
+        "sum w[y] l / N, or without weights",
+        "jaxdnn.losses.cross_entropy(..., weight=w)",
+    ),
+    "ignore-index": Trap(
+        "loss",
+        "labels equal to ignore_index neither contribute nor count",
+        "sum of l where y != ignored / number of those y",
+        "divided by all N; or label -1 means the last class; or NaN",
+        "jaxdnn.losses.cross_entropy, which has ignore_index=-100",
+    ),
+    "label-smoothing": Trap(
+        "loss",
+        "label smoothing mixes in 1/K for every class, the right one too",
+        "(1-e) l[y] + e/K sum over k of l[k]",
+        "none, e/(K-1) for the other classes only, or e/K added to a whole 1",
+        "jaxdnn.losses.cross_entropy(..., label_smoothing=e)",
+    ),
+    "softmax-twice": Trap(
+        "loss",
+        "CrossEntropyLoss takes logits, and the port gives it probabilities",
+        "-log softmax(z)[y]",
+        "-log softmax(softmax(z))[y]",
+        "leave out the softmax in front of the loss",
+    ),
+    "kl-div-mean": Trap(
+        "loss",
+        "KLDivLoss's 'mean' divides by all elements, 'batchmean' by the rows",
+        "sum y (log y - x) / number of elements, or of rows",
+        "the other of the two",
+        "jaxdnn.losses.kl_div with torch's reduction",
+    ),
+    "smooth-l1-huber": Trap(
+        "loss",
+        "SmoothL1Loss(beta) is the Huber loss divided by beta",
+        "d^2 / (2 beta) below beta, |d| - beta/2 above",
+        "d^2 / 2 below delta, delta (|d| - delta/2) above",
+        "jaxdnn.losses.smooth_l1 or huber, as torch has it",
+    ),
+    # Derivatives at kinks, and layers.
+    "abs-derivative": Trap(
+        "layer",
+        "at 0 torch's derivative of |x| is 0, JAX's 1",
+        "d|x|/dx = sign(x)",
+        "1 where x >= 0, else -1",
+        "jaxdnn.losses.l1, or x * jax.lax.stop_gradient(jnp.sign(x))",
+    ),
+    "clamp-derivative": Trap(
+        "layer",
+        "at a bound torch's derivative of clamp is 1, jax.numpy.clip's 1/2",
+        "1 where low <= x <= high",
+        "1/2 where x is low or high",
+        "jnp.where((low <= x) & (x <= high), x, jax.lax.stop_gradient(jnp.clip(x, low, high)))",
+    ),
+    "norm-derivative": Trap(
+        "layer",
+        "at 0 torch's derivative of a norm is 0, jax.numpy's NaN",
+        "x / ||x||, and 0 at 0",
+        "x / ||x||, which is 0/0 at 0",
+        "take the root of jnp.where(square > 0, square, 1), and 0 elsewhere",
+    ),
+    "max-tie-derivative": Trap(
+        "layer",
+        "max over a dimension gives its derivative to one of several largest, jnp.max to all",
+        "(1, 0) for two equal values",
+        "(1/2, 1/2)",
+        "take the value at jnp.argmax, with jnp.take_along_axis",
+    ),
+    "gelu-tanh": Trap(
+        "layer",
+        "torch's GELU is exact, jax.nn.gelu the form with tanh",
+        "x Phi(x)",
+        "x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
+        "jax.nn.gelu(x, approximate=False)",
+    ),
+    "biased-variance": Trap(
+        "layer",
+        "torch's std and var divide by n - 1, jax.numpy's by n",
+        "sum (x - mean)^2 / (n - 1)",
+        "sum (x - mean)^2 / n",
+        "ddof=1",
+    ),
+    "layer-norm-epsilon": Trap(
+        "layer",
+        "LayerNorm's epsilon is 1e-5 in torch, 1e-6 in flax",
+        "(x - mean) / sqrt(var + 1e-5)",
+        "(x - mean) / sqrt(var + 1e-6)",
+        "flax.linen.LayerNorm(epsilon=1e-5)",
+    ),
+    "batch-norm-momentum": Trap(
+        "layer",
+        "torch's momentum is the share of the new, flax's that of the old",
+        "running = (1 - m) running + m batch, m = 0.1",
+        "running = m running + (1 - m) batch, m = 0.99 by default",
+        "flax's momentum is 1 minus torch's; its variance is biased besides",
+    ),
+    "batch-norm-variance": Trap(
+        "layer",
+        "torch keeps the unbiased variance of the batch, flax the biased one",
+        "running variance of n / (n - 1) var",
+        "running variance of var",
+        "multiply the batch's variance by n / (n - 1) for the running one",
+    ),
+    "linear-transposed": Trap(
+        "layer",
+        "Linear's weight is (out, in); of a square one no shape tells",
+        "x W^T + b",
+        "x W + b",
+        "transpose the weight in from_torch",
+    ),
+    "conv-layout": Trap(
+        "layer",
+        "Conv2d's weight is (out, in, height, width), flax's kernel (height, width, in, out)",
+        "OIHW",
+        "HWIO with two of the axes exchanged",
+        "weight.transpose(2, 3, 1, 0)",
+    ),
+    "conv-flipped": Trap(
+        "layer",
+        "layers of neural networks correlate; a convolution proper flips the kernel",
+        "sum over i of x[t + i] w[i]",
+        "sum over i of x[t - i] w[i]",
+        "jax.lax.conv_general_dilated, which does not flip",
+    ),
+    "conv-padding": Trap(
+        "layer",
+        "torch does not pad by default, flax.linen.Conv pads to the same size",
+        "output smaller by the kernel size minus 1",
+        "output of the input's size",
+        "flax.linen.Conv(padding='VALID')",
+    ),
+    "max-pool-stride": Trap(
+        "layer",
+        "max-pooling's stride is the kernel size in torch, 1 in flax",
+        "windows side by side",
+        "windows that overlap",
+        "flax.linen.max_pool(x, (2, 2), strides=(2, 2))",
+    ),
+    "flatten-order": Trap(
+        "layer",
+        "torch flattens (channel, row, column), a channels-last port (row, column, channel)",
+        "features by channel first",
+        "features by row first",
+        "x.transpose(0, 3, 1, 2) before the reshape",
+    ),
+    "dropout-masks": Trap(
+        "layer",
+        "the port drops nothing, or other elements than torch",
+        "x m / (1 - p) with torch's random m",
+        "x, or another m",
+        "compare in eval mode, or give both sides the same masks",
+    ),
+    # Optimisers.
+    "sgd-dampening": Trap(
+        "optimizer",
+        "torch's first buffer is the whole gradient; only later ones are dampened",
+        "b1 = g; b = m b + (1 - d) g",
+        "b = m b + (1 - d) g from the start, or no dampening",
+        "jaxdnn.optim.sgd(..., dampening=d)",
+    ),
+    "momentum-average": Trap(
+        "optimizer",
+        "torch's momentum sums gradients, it does not average them",
+        "b = m b + g",
+        "b = m b + (1 - m) g",
+        "optax.trace, not optax.ema",
+    ),
+    "momentum-lr-inside": Trap(
+        "optimizer",
+        "torch multiplies by the learning rate outside the momentum, which matters once it changes",
+        "b = m b + g; p = p - lr b",
+        "v = m v - lr g; p = p + v",
+        "jaxdnn.optim.sgd or rmsprop, or scale by the learning rate after the trace",
+    ),
+    "momentum-missing": Trap(
+        "optimizer",
+        "the port has no momentum",
+        "b = m b + g; p = p - lr b",
+        "p = p - lr g",
+        "give the momentum",
+    ),
+    "nesterov": Trap(
+        "optimizer",
+        "one side looks ahead, the other does not",
+        "g + m b with nesterov, else b",
+        "the other of the two",
+        "the same nesterov on both sides",
+    ),
+    "weight-decay-missing": Trap(
+        "optimizer",
+        "the port does not decay",
+        "g + w p, or p (1 - lr w)",
+        "g",
+        "optax.add_decayed_weights, or jaxdnn.optim with torch's weight_decay",
+    ),
+    "decay-after-momentum": Trap(
+        "optimizer",
+        "SGD's decay is part of the gradient and enters the momentum",
+        "b = m b + (g + w p)",
+        "b = m b + g; p = p - lr (b + w p)",
+        "optax.chain(optax.add_decayed_weights(w), optax.sgd(...))",
+    ),
+    "decay-after-scaling": Trap(
+        "optimizer",
+        "RMSprop's decay is part of the gradient, and is scaled with it",
+        "(g + w p) / (sqrt(v) + e)",
+        "g / (sqrt(v) + e) + w p",
+        "optax.add_decayed_weights(w) in front",
+    ),
+    "decay-without-lr": Trap(
+        "optimizer",
+        "the port subtracts the decay without the learning rate",
+        "p - lr (... + w p)",
+        "p - lr (...) - w p",
+        "add the decayed weights before the learning rate is multiplied",
+    ),
+    "adam-decoupled": Trap(
+        "optimizer",
+        "Adam's weight_decay is part of the gradient; only AdamW's is apart",
+        "moments of g + w p",
+        "moments of g; p = p - lr (m / (sqrt(v) + e) + w p)",
+        "jaxdnn.optim.adam(..., weight_decay=w)",
+    ),
+    "adamw-coupled": Trap(
+        "optimizer",
+        "AdamW's weight_decay is apart from the gradient",
+        "moments of g; p = p (1 - lr w) - lr m / (sqrt(v) + e)",
+        "moments of g + w p",
+        "optax.adamw or jaxdnn.optim.adamw",
+    ),
+    "adamw-default-decay": Trap(
+        "optimizer",
+        "AdamW decays by 1e-2 unless told otherwise, optax.adamw by 1e-4",
+        "w = 1e-2",
+        "w = 1e-4",
+        "optax.adamw(..., weight_decay=1e-2)",
+    ),
+    "adam-epsilon": Trap(
+        "optimizer",
+        "Adam adds its epsilon, 1e-8, to the root",
+        "m / (sqrt(v) + e)",
+        "m / sqrt(v + e), or another epsilon",
+        "optax.adam(eps=e), with eps_root left at 0",
+    ),
+    "adam-bias-correction": Trap(
+        "optimizer",
+        "both moments are divided by 1 - beta^t before the epsilon is added",
+        "m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + e)",
+        "m / (sqrt(v) + e), or corrected after the epsilon",
+        "optax.adam or jaxdnn.optim.adam",
+    ),
+    "adam-betas": Trap(
+        "optimizer",
+        "the port has other betas, or has exchanged them",
+        "b1 = 0.9, b2 = 0.999 unless told otherwise",
+        "b2 of another library, or b1 and b2 exchanged",
+        "give torch's betas",
+    ),
+    "amsgrad-maximum": Trap(
+        "optimizer",
+        "torch takes the maximum of the second moments before the bias correction, optax after",
+        "max over s of v_s, divided by 1 - b2^t",
+        "max over s of v_s / (1 - b2^s)",
+        "jaxdnn.optim.adam(..., amsgrad=True)",
+    ),
+    "amsgrad-missing": Trap(
+        "optimizer",
+        "the port does not keep the maximum of the second moments",
+        "max over s of v_s",
+        "v_t",
+        "jaxdnn.optim.adam(..., amsgrad=True)",
+    ),
+    "rmsprop-epsilon": Trap(
+        "optimizer",
+        "RMSprop adds its epsilon to the root, optax.rmsprop under it",
+        "g / (sqrt(v) + e)",
+        "g / sqrt(v + e)",
+        "optax.rmsprop(..., eps_in_sqrt=False) or jaxdnn.optim.rmsprop",
+    ),
+    "rmsprop-decay": Trap(
+        "optimizer",
+        "torch's alpha is 0.99 unless told otherwise, optax.rmsprop's decay 0.9",
+        "v = 0.99 v + 0.01 g^2",
+        "v = 0.9 v + 0.1 g^2",
+        "optax.rmsprop(..., decay=0.99, eps_in_sqrt=False) or jaxdnn.optim.rmsprop",
+    ),
+    "rmsprop-centered": Trap(
+        "optimizer",
+        "one side takes the mean gradient out of the second moment",
+        "sqrt(v - mean^2) with centered, else sqrt(v)",
+        "the other of the two",
+        "the same centered on both sides",
+    ),
+    "adagrad-accumulator": Trap(
+        "optimizer",
+        "Adagrad's sum starts at 0 in torch, at 0.1 in optax",
+        "s = 0 + g^2",
+        "s = 0.1 + g^2",
+        "jaxdnn.optim.adagrad; optax has the epsilon under the root besides",
+    ),
+    "adagrad-epsilon": Trap(
+        "optimizer",
+        "Adagrad adds 1e-10 to the root, optax.adagrad 1e-7 under it",
+        "g / (sqrt(s) + 1e-10)",
+        "g / sqrt(s + 1e-7)",
+        "jaxdnn.optim.adagrad",
+    ),
+    "adagrad-lr-decay": Trap(
+        "optimizer",
+        "Adagrad's lr_decay lowers the learning rate at every step",
+        "lr / (1 + (t - 1) d)",
+        "lr",
+        "jaxdnn.optim.adagrad(..., lr_decay=d)",
+    ),
+    "maximize-missing": Trap(
+        "optimizer",
+        "torch climbs, the port descends",
+        "-g",
+        "g",
+        "jaxdnn.optim with maximize=True",
+    ),
+    "clip-epsilon": Trap(
+        "optimizer",
+        "clip_grad_norm_ adds 1e-6 to the norm",
+        _RATIO,
+        "max_norm / norm, at most 1",
+        "jaxdnn.optim.clip_grad_norm",
+    ),
+    "clip-by-value": Trap(
+        "optimizer",
+        "clip_grad_norm_ scales all gradients by one factor",
+        _RATIO,
+        "each element cut off at max_norm",
+        "jaxdnn.optim.clip_grad_norm",
+    ),
+    "clip-per-tensor": Trap(
+        "optimizer",
+        "the norm is that of all gradients together",
+        "norm over all parameters",
+        "a norm for each parameter",
+        "jaxdnn.optim.clip_grad_norm",
+    ),
+    "clip-missing": Trap(
+        "optimizer",
+        "the port does not clip",
+        _RATIO,
+        "1",
+        "jaxdnn.optim.clip_grad_norm in front of the optimiser",
+    ),
+    "unused-parameter": Trap(
+        "optimizer",
+        "torch skips a parameter that has no gradient; in JAX its gradient is 0, yet it decays",
+        "p stays",
+        "p - lr w p, and moments that fade",
+        "optax.masked, or leave the parameter out",
+    ),
+    "accumulation-mean": Trap(
+        "optimizer",
+        "torch sums gradients until zero_grad, optax.MultiSteps averages them",
+        "g1 + ... + gk",
+        "(g1 + ... + gk) / k",
+        "optax.scale(k) inside MultiSteps, or divide the loss by k in torch",
+    ),
+    "accumulation-missing": Trap(
+        "optimizer",
+        "the port takes a step after each batch",
+        "one step for k batches",
+        "k steps",
+        "optax.MultiSteps",
+    ),
+    # Schedules.
+    "schedule-per-update": Trap(
+        "schedule",
+        "torch's schedule goes on when it is told to, here once an epoch; optax's at every update",
+        "lr(t // steps per epoch)",
+        "lr(t)",
+        "jaxdnn.optim.per_epoch(schedule, steps_per_epoch)",
+    ),
+    "schedule-missing": Trap(
+        "schedule",
+        "the port's learning rate is constant",
+        "lr(t)",
+        "lr(0)",
+        "give the schedule",
+    ),
+    "schedule-offset": Trap(
+        "schedule",
+        "the port's schedule is one count ahead or behind",
+        "lr(t), t from 0",
+        "lr(t + 1) or lr(t - 1)",
+        "count updates from 0",
+    ),
+    "cosine-end": Trap(
+        "schedule",
+        "after T_max torch's cosine rises again, optax's stays",
+        "low + (lr - low) (1 + cos(pi t / T)) / 2 for every t",
+        "low for t > T",
+        "jaxdnn.optim.cosine_annealing_lr",
+    ),
+    "cosine-alpha": Trap(
+        "schedule",
+        "optax's alpha is a share of the learning rate, torch's eta_min a learning rate",
+        "ends at eta_min",
+        "ends at lr eta_min, or at 0",
+        "alpha = eta_min / lr, or jaxdnn.optim.cosine_annealing_lr",
+    ),
+    "linear-start": Trap(
+        "schedule",
+        "LinearLR starts at a third",
+        "from lr / 3",
+        "from 0, or from lr",
+        "jaxdnn.optim.linear_lr",
+    ),
+    "step-smooth": Trap(
+        "schedule",
+        "StepLR stays on a step; optax.exponential_decay falls at every count",
+        "lr g^floor(t / s)",
+        "lr g^(t / s)",
+        "staircase=True, or jaxdnn.optim.step_lr",
+    ),
+    "one-cycle-momentum": Trap(
+        "schedule",
+        "OneCycleLR cycles the momentum too",
+        "m from 0.95 to 0.85 and back",
+        "m constant",
+        "both schedules of jaxdnn.optim.one_cycle_lr",
+    ),
+    "one-cycle-shape": Trap(
+        "schedule",
+        "optax.cosine_onecycle_schedule turns at other counts and ends at another rate",
+        "peak at pct_start T - 1, end at lr / div / final_div",
+        "peak at floor(pct_start T), end at lr / final_div",
+        "jaxdnn.optim.one_cycle_lr",
+    ),
+    # Initialisation.
+    "init-lecun-normal": Trap(
+        "initialisation",
+        "flax draws weights from a truncated normal distribution of variance 1 / fan_in",
+        "uniform in +-1 / sqrt(fan_in)",
+        "truncated normal, standard deviation sqrt(3) times torch's",
+        "variance_scaling(1/3, 'fan_in', 'uniform'); the bias likewise",
+    ),
+    "init-kaiming-uniform": Trap(
+        "initialisation",
+        "JAX's kaiming_uniform has the gain of a relu, torch's layers do not",
+        "uniform in +-1 / sqrt(fan_in)",
+        "uniform in +-sqrt(6 / fan_in)",
+        "variance_scaling(1/3, 'fan_in', 'uniform')",
+    ),
+    "init-glorot": Trap(
+        "initialisation",
+        "the port draws by both fans, torch's layers by the inputs alone",
+        "uniform in +-1 / sqrt(fan_in)",
+        "uniform in +-sqrt(6 / (fan_in + fan_out))",
+        "variance_scaling(1/3, 'fan_in', 'uniform')",
+    ),
+    "init-fan-out": Trap(
+        "initialisation",
+        "the port takes the outputs for the inputs, as of a transposed kernel",
+        "uniform in +-1 / sqrt(fan_in)",
+        "uniform in +-1 / sqrt(fan_out)",
+        "variance_scaling(1/3, 'fan_in', 'uniform') of a kernel (in, out)",
+    ),
+    "init-normal-std": Trap(
+        "initialisation",
+        "jax.nn.initializers.normal() has a standard deviation of 0.01, torch's normal_ of 1",
+        "standard deviation 1",
+        "standard deviation 0.01",
+        "jax.nn.initializers.normal(1.0)",
+    ),
+    "init-zero-bias": Trap(
+        "initialisation",
+        "flax starts biases at 0, torch's layers do not",
+        "uniform in +-1 / sqrt(fan_in)",
+        "0",
+        "a bias_init that draws uniformly in +-1 / sqrt(fan_in)",
+    ),
+    "init-key-reuse": Trap(
+        "initialisation",
+        "the port draws parameters from one key, so they hold the same numbers",
+        "every parameter its own numbers",
+        "two parameters the same",
+        "a key of its own for each, by jax.random.split",
+    ),
+    # Data and precision.
+    "batch-order": Trap(
+        "data",
+        "the port sees the same rows in another order",
+        "torch's permutation",
+        "its own",
+        "exchange indices, never seeds",
+    ),
+    "last-batch": Trap(
+        "data",
+        "one side leaves out a last batch that is not full, or pads it",
+        "drop_last=False keeps a shorter last batch",
+        "it is dropped or filled up",
+        "keep it; its mean counts for fewer examples",
+    ),
+    "reduced-precision": Trap(
+        "precision",
+        "the port converts to a type with fewer bits on the way",
+        "the type of the parameters throughout",
+        "bfloat16, float16 or float32 in between",
+        "take the conversion out, or accept that the port is another computation",
+    ),
+}
+"""The mistakes by name."""

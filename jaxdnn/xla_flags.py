@@ -1,0 +1,35 @@
+"""Flags of XLA that have to be set before JAX starts, each with its reason."""
+
+import importlib.metadata
+import os
+import platform
+
+__all__ = ["REDUCTION_FLAG", "set_flags"]
+
+REDUCTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-reduce"
+"""Keeps reductions out of a fusion that computes some of them wrongly on x86-64 CPUs.
+
+Wrong are for instance some elements of ``jit(vmap(lambda r: sum((eye(3) @ r) ** 2)))`` over tens of
+thousands of rows; see jax-ml/jax issues 39103, 39257 and 40412.
+"""
+
+_MISCOMPILING = ("0.10.2", "0.11.0")
+"""Releases of jaxlib that have the fault. Others may not know the flag, and XLA ends a process
+that sets a flag it does not know."""
+
+
+def set_flags() -> str | None:
+    """Set what this machine's jaxlib needs; to be called before JAX is imported.
+
+    Flags that the user has set stay, and win.
+
+    Returns:
+      What was set and why, one sentence; None if nothing was.
+    """
+    version = importlib.metadata.version("jaxlib")
+    flags = os.environ.get("XLA_FLAGS", "")
+    affected = version in _MISCOMPILING and platform.machine().lower() in ("x86_64", "amd64")
+    if not affected or REDUCTION_FLAG.partition("=")[0] in flags:
+        return None
+    os.environ["XLA_FLAGS"] = f"{flags} {REDUCTION_FLAG}".strip()
+    return f"XLA_FLAGS={REDUCTION_FLAG} set, since jaxlib {version} computes some sums wrongly"

@@ -1,0 +1,104 @@
+"""How near a step comes to a kink: a point at which a function has two derivatives."""
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["Kinks"]
+
+_AT_ZERO = {
+    "aten::abs",
+    "aten::elu",
+    "aten::leaky_relu",
+    "aten::relu",
+    "aten::relu_",
+    "aten::sgn",
+    "aten::sign",
+    "aten::threshold",
+}
+_AT_BOUNDS = {
+    "aten::clamp",
+    "aten::clamp_",
+    "aten::clamp_max",
+    "aten::clamp_min",
+    "aten::hardtanh",
+}
+
+
+class Kinks(TorchDispatchMode):
+    """Watches for the smallest distance from a kink, relative to the largest magnitude there.
+
+    Within rounding of a kink, single precision cannot tell on which side of it a value lies, and
+    either derivative may come out. A value exactly on the kink counts as no distance at all: there
+    the derivative is a convention, which two frameworks have to share.
+
+    Attributes:
+      distance: the smallest that was seen; infinite if there was no kink.
+
+    Example:
+      >>> with Kinks() as kinks:
+      ...     _ = torch.relu(torch.tensor([-2.0, 0.5, 0.0, 1.0]))
+      >>> kinks.distance
+      0.25
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.distance = float("inf")
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        name, kwargs = func.name().partition(".")[0], kwargs or {}
+        result = func(*args, **kwargs)
+        if not args or not isinstance(args[0], torch.Tensor) or not args[0].is_floating_point():
+            return result
+        values = args[0]
+        if name in _AT_ZERO:
+            self._see(values.abs(), values)
+        elif name in _AT_BOUNDS:
+            bounds = [bound for bound in (*args[1:3], *kwargs.values()) if _is_number(bound)]
+            for bound in bounds or [0.0]:
+                self._see((values - bound).abs(), values)
+        elif name in ("aten::maximum", "aten::minimum", "aten::l1_loss"):
+            self._see((values - args[1]).abs(), values)
+        elif name in ("aten::max", "aten::amax", "aten::min", "aten::amin") and values.dim():
+            dim = args[1] if len(args) > 1 and isinstance(args[1], int) else None
+            signed = -values if "min" in name else values
+            self._see(_lead(signed.flatten() if dim is None else signed, dim or 0), values)
+        elif name == "aten::max_pool2d_with_indices":
+            self._see(_pooling_lead(*args, **kwargs), values)
+        return result
+
+    def _see(self, distances: torch.Tensor, values: torch.Tensor) -> None:
+        distances, scale = distances[distances > 0], values.abs().max() if values.numel() else 0
+        if distances.numel() and scale > 0:
+            self.distance = min(self.distance, (distances.min() / scale).item())
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _lead(values: torch.Tensor, dim: int) -> torch.Tensor:
+    """By how much the largest value along an axis leads."""
+    if values.shape[dim] < 2:
+        return values.new_zeros(0)
+    first, second = values.topk(2, dim=dim).values.unbind(dim)
+    return first - second
+
+
+def _pooling_lead(
+    maps: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> torch.Tensor:
+    single_channel = maps.reshape(-1, 1, *maps.shape[-2:])
+    windows = torch.nn.functional.unfold(
+        single_channel, kernel_size, dilation, padding, stride or kernel_size
+    )
+    return _lead(windows, 1)
