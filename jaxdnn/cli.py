@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import jaxdnn
-from jaxdnn import running, workflows
+from jaxdnn import running, workflows, xla_flags
 from jaxdnn.errors import ConfigError, JaxdnnError
 from jaxdnn.interruption import Interruption
 
@@ -20,8 +20,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit.
 
-    The code is 0 for success, 2 for bad input, 1 where the system refuses (a full disk), and 128
-    plus the number of a signal to stop, so 130 for Ctrl-C.
+    The code is 0 for success, 2 for bad input, 1 where the system refuses (a full disk) or a
+    verification fails, 3 where a verification is inconclusive, and 128 plus the number of a signal
+    to stop, so 130 for Ctrl-C.
 
     Args:
       argv: the arguments; by default those of the process.
@@ -33,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     interruption = Interruption()
     parser = _parser()
     options = parser.parse_args(argv)
+    code = 0
     try:
+        if options.command in ("run", "predict", "verify") and (said := xla_flags.set_flags()):
+            _complain(said)
         match options.command:
             case "list":
                 _list(as_json=options.json)
@@ -41,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
                 running.run(options.workflow, options.flags, interruption)
             case "predict":
                 _predict(options)
+            case "verify":
+                code = _verify(options, interruption)
             case _:
                 parser.print_help()
         # A full disk must not look like success.
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complain("interrupted")
         sys.stderr.flush()
         os._exit(128 + interruption.signal)  # a compiled run cannot be stopped, only left
-    sys.exit(0)
+    sys.exit(code)
 
 
 def _complain(message: object) -> None:
@@ -120,7 +126,54 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--output", type=Path, metavar="FILE", help="where to write; by default standard output"
     )
+    verify = commands.add_parser(
+        "verify",
+        help="prove the workflows equal to torch",
+        description="Compare every step of the workflows with torch, and the figures with those "
+        "that the documents print. Exit code: 0 pass, 1 fail, 2 bad usage, 3 inconclusive.",
+    )
+    verify.add_argument(
+        "workflows",
+        metavar="WORKFLOW",
+        nargs="*",
+        help=f"of: {', '.join(workflows.WORKFLOWS)}; by default all",
+    )
+    verify.add_argument(
+        "--precision",
+        choices=("float64", "float32", "all"),
+        default="all",
+        help="float64: the same mathematics; float32: rounded no worse; by default both",
+    )
+    verify.add_argument(
+        "--steps", type=int, metavar="N", help="at most so many of each row; by default 500"
+    )
+    verify.add_argument("--json", type=Path, metavar="FILE", help="everything that was measured")
+    verify.add_argument("--html", type=Path, metavar="FILE", help="a page to read")
+    verify.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="folder with the four MNIST files"
+    )
+    verify.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="run torch only, and save what it does (20 steps unless --steps)",
+    )
+    verify.add_argument(
+        "--replay", type=Path, metavar="FILE", help="run JAX only, beside what torch did"
+    )
     return parser
+
+
+def _verify(options: argparse.Namespace, interruption: Interruption) -> int:
+    from jaxdnn import verification
+
+    unknown = [name for name in options.workflows if name not in workflows.WORKFLOWS]
+    if unknown:
+        raise ConfigError(
+            f"There is no workflow {unknown[0]!r}; there are {', '.join(workflows.WORKFLOWS)}."
+        )
+    fields = {k: v for k, v in vars(options).items() if k != "command"}
+    return verification.run(verification.Options(**fields), interruption)
 
 
 def _list(*, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, SupportsFloat, SupportsInt
 
@@ -22,7 +22,14 @@ from rich.table import Table
 
 from jaxdnn.workflows import documented
 
-__all__ = ["RunProgress", "console", "download_bars", "show_figures"]
+__all__ = [
+    "RunProgress",
+    "Tally",
+    "console",
+    "download_bars",
+    "show_figures",
+    "show_verification",
+]
 
 
 class _Console(Console):
@@ -192,6 +199,99 @@ def show_figures(
                 console.print(f"{title}:", markup=False)
                 for line in _lines(figure.computed if figure else value):
                     console.print(f"  {line}")
+
+
+class Tally:
+    """A bar of things that are done one after the other.
+
+    Args:
+      console: where to show it; on anything but a terminal nothing is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> "Tally":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start(self, total: int) -> None:
+        """Say how many there are."""
+        self._bar.update(self._task, total=total, description="verifying")
+
+    def advance(self, done: str) -> None:
+        """Say which is done."""
+        self._bar.update(self._task, advance=1, description=f"{done} done")
+
+
+def show_verification(
+    console: Console, outcomes: Sequence[Any], figures: Sequence[Any], *, seconds: float
+) -> None:
+    """Show what came of `jaxdnn.verification`: the table, the figures, and what is wrong.
+
+    Args:
+      console: where.
+      outcomes: `jaxdnn.parity.verify.Outcome` of each row.
+      figures: `jaxdnn.parity.verify.Figures` of each workflow whose document prints some.
+      seconds: it took in all.
+    """
+    columns = (("activation", "output", "loss"), ("grad",), ("optimizer",), ("param",))
+    headings = ("workflow", "row", "precision", "steps", *("loss", "grad", "state", "param"))
+    table = Table(*headings, "forms", "verdict", box=None, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
+    for column in table.columns[3:-1]:
+        column.justify = "right"
+    for outcome in outcomes:
+        for i, tier in enumerate(outcome.report.tiers):
+            unit = 1e-16 if tier.precision == "float64" else 1.0
+            found = [[e for e in map(tier.largest, phases) if e is not None] for phases in columns]
+            cells = [f"{max(e for _, e in each) / unit:.3g}" if each else "-" for each in found]
+            apart = max(outcome.forms.values(), default=None) if i == 0 else None
+            forms = "" if apart is None else f"{apart / 1e-16:.3g}"
+            name = (outcome.workflow, outcome.row) if i == 0 else ("", "")
+            verdict = outcome.verdict if i == 0 else ""
+            table.add_row(*name, tier.precision, str(tier.steps), *cells, forms, verdict)
+    console.print(table)
+    console.print(
+        "\nfloat64: the largest error, relative, in units of 1e-16; up to 10000 passes. float32: "
+        "one\nstep from each of many states, in multiples of torch's own rounding error; up to 3 "
+        "passes.\nforms: jitted steps against eager, scanned, one lane of a vmap, and sharded over "
+        "two devices,\nin units of 1e-16.",
+        markup=False,
+    )
+    if figures:
+        console.print()
+    for figure in figures:
+        missing = figure.printed - figure.reachable
+        text = f"{figure.workflow}: {figure.reproduced} of {figure.reachable} printed figures"
+        text += f", {missing} out of its listing's reach" if missing else ""
+        console.print(f"{text}: {figure.verdict}", markup=False)
+    for outcome in outcomes:
+        if outcome.verdict != "pass":
+            console.print(f"\n{outcome.workflow} {outcome.row}", markup=False)
+            console.print(str(outcome.report), markup=False)
+            for form, apart in outcome.forms.items():
+                console.print(f"jitted and {form}: {apart:.1e} apart", markup=False)
+    verdicts = [result.verdict for result in (*outcomes, *figures)]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}"
+        for verdict in ("pass", "fail", "inconclusive")
+        if verdict in verdicts
+    )
+    console.print(f"\n{counts} in {seconds:.0f} s", markup=False)
 
 
 _BRIEF = 3

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from reference_torch.training_run import TorchRun
 from reference_torch.trajectory import as_tensors, undisturbed
 
-__all__ = ["describe"]
+__all__ = ["describe", "environment"]
 
 _LOSSES = {
     "binary_cross_entropy": "bce",
@@ -35,7 +35,7 @@ def describe(run: TorchRun) -> dict[str, Any]:
       run: what is to be described.
 
     Returns:
-      ``format``, ``steps``; ``optimizer``, ``scheduler`` and ``loss``: a name and its settings,
+      ``steps``; ``optimizer``, ``scheduler`` and ``loss``: a name and its settings,
       which are None where they are not known, as is a loss that is no single function of
       ``torch.nn.functional``; ``clip_grad_norm``: the largest norm, None without ``before_step``,
       ``"unknown"`` if that does something else; ``accumulate``; ``functions``: how often the
@@ -50,7 +50,6 @@ def describe(run: TorchRun) -> dict[str, Any]:
     loss, functions = _describe_functions(run)
     alike = all(group == groups[0] for group in groups)
     return {
-        "format": "jaxdnn recording 1",
         "steps": len(run.batches),
         "optimizer": {
             "name": type(run.optimizer).__name__,
@@ -66,7 +65,7 @@ def describe(run: TorchRun) -> dict[str, Any]:
             for name, param in run.module.named_parameters()
             if id(param) not in held or not param.requires_grad
         ],
-        "environment": _environment(run),
+        "environment": environment(next(run.module.parameters()).device),
     }
 
 
@@ -170,8 +169,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
-def _environment(run: TorchRun) -> dict[str, Any]:
-    device = next(run.module.parameters()).device
+def environment(device: torch.device) -> dict[str, Any]:
+    """Version, device and arithmetic of the torch side, as a comparison uses it."""
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -1,29 +1,63 @@
-"""A torch run in one file, for a comparison in JAX where torch is not installed."""
+"""Torch runs in one file, for a comparison in JAX where torch is not installed.
+
+The file is a safetensors file. Its tensors are called ``run/000012/grad/net.0.weight``, by run,
+step and name, and ``run/start/param/…`` before the first step; its metadata hold the runs' headers
+as JSON under ``recording``.
+"""
 
 import json
 import os
 import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from reference_torch.description import describe
 from reference_torch.training_run import TorchRun, start, steps
 
-__all__ = ["record"]
+__all__ = ["Recorded", "record", "write"]
+
+_TYPES = {
+    "b1": "BOOL",
+    "u1": "U8",
+    "i1": "I8",
+    "u2": "U16",
+    "i2": "I16",
+    "u4": "U32",
+    "i4": "I32",
+    "u8": "U64",
+    "i8": "I64",
+    "f2": "F16",
+    "f4": "F32",
+    "f8": "F64",
+}
+"""NumPy's types, and what safetensors calls them."""
+
+
+class Recorded(NamedTuple):
+    """A run to be written.
+
+    Attributes:
+      header: as `reference_torch.description.describe` makes it.
+      start: the arrays before the first step.
+      steps: those of each step.
+    """
+
+    header: Mapping[str, Any]
+    start: Mapping[str, np.ndarray]
+    steps: Iterable[Mapping[str, np.ndarray]]
 
 
 def record(path: str | Path, run: TorchRun) -> None:
-    """Save a run in one file, for `jaxdnn.parity.replay`.
+    """Train a copy of a network and save what happens, for `jaxdnn.parity.replay`.
 
-    The file is a safetensors file: its tensors are called ``000012/grad/net.0.weight`` by step and
-    name, ``start/param/…`` before the first, and its metadata has the header as JSON under
-    ``recording``. A step takes about three times the parameters and two optimiser tensors each in
-    float64, so 14 MB for 575,000 parameters with momentum. The file appears when it is complete; a
-    recording that is killed leaves the file that was there before.
+    A step takes the gradients, the parameters and the optimiser's tensors in float64, 14 MB for
+    575,000 parameters with momentum, and a float32 state as much again; ``run.samples`` says how
+    many of those there are. The file appears when it is complete; a recording that is killed leaves
+    what was there before.
 
     Args:
       path: where to; a file there is replaced.
@@ -31,7 +65,7 @@ def record(path: str | Path, run: TorchRun) -> None:
 
     Raises:
       OSError: it cannot be written.
-      ValueError: the run cannot be observed; see `steps`.
+      ValueError: the run cannot be observed; see `reference_torch.training_run.steps`.
 
     Example:
       >>> import torch
@@ -43,35 +77,50 @@ def record(path: str | Path, run: TorchRun) -> None:
       >>> file.stat().st_size > 1000
       True
     """
+    write(path, {"run": Recorded(describe(run), start(run), steps(run))})
+
+
+def write(path: str | Path, runs: Mapping[str, Recorded]) -> None:
+    """Save runs in one file, holding a step in memory.
+
+    Args:
+      path: where to; a file there is replaced.
+      runs: by name.
+
+    Raises:
+      OSError: it cannot be written.
+    """
     target = Path(path).resolve()
     entries: dict[str, Any] = {}
+    headers = {}
     with tempfile.TemporaryFile(dir=target.parent) as body:
-        size = 0
-
-        def append(prefix: str, tensors: Mapping[str, np.ndarray]) -> None:
-            nonlocal size
-            for name, array in tensors.items():
-                data = np.ascontiguousarray(array).tobytes()
-                body.write(data)
-                entries[f"{prefix}/{name}"] = {
-                    "dtype": _SAFETENSORS_TYPES[array.dtype.str.lstrip("<|=")],
-                    "shape": list(array.shape),
-                    "data_offsets": [size, size + len(data)],
-                }
-                size += len(data)
-
-        append("start", start(run))
-        count = 0
-        for count, step in enumerate(steps(run), start=1):
-            append(f"{count - 1:06d}", step)
-        header = describe(run) | {"steps": count}
-        entries["__metadata__"] = {"recording": json.dumps(header)}
+        for name, run in runs.items():
+            _append(body, entries, f"{name}/start", run.start)
+            count = 0
+            for count, step in enumerate(run.steps, start=1):
+                _append(body, entries, f"{name}/{count - 1:06d}", step)
+            headers[name] = {**run.header, "steps": count}
+        contents = {"format": "jaxdnn recording 1", "runs": headers}
+        entries["__metadata__"] = {"recording": json.dumps(contents)}
         body.seek(0)
-        _write(target, json.dumps(entries).encode(), body)
+        _replace(target, json.dumps(entries).encode(), body)
 
 
-def _write(target: Path, header: bytes, body: Any) -> None:
-    """Aside, flushed to the disk, then renamed."""
+def _append(
+    body: BinaryIO, entries: dict[str, Any], prefix: str, tensors: Mapping[str, np.ndarray]
+) -> None:
+    for name, array in tensors.items():
+        begin = body.tell()
+        body.write(np.ascontiguousarray(array).tobytes())
+        entries[f"{prefix}/{name}"] = {
+            "dtype": _TYPES[array.dtype.str.lstrip("<|=")],
+            "shape": list(array.shape),
+            "data_offsets": [begin, body.tell()],
+        }
+
+
+def _replace(target: Path, header: bytes, body: BinaryIO) -> None:
+    """Write aside, flush to the disk, rename."""
     header += b" " * (-len(header) % 8)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".recording-", delete=False) as file:
         try:
@@ -80,26 +129,11 @@ def _write(target: Path, header: bytes, body: Any) -> None:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
+            # A temporary file is its owner's alone; this one is to be like any other.
             umask = os.umask(0)
             os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)
+            Path(file.name).chmod(0o666 & ~umask)
             Path(file.name).replace(target)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-
-
-_SAFETENSORS_TYPES = {
-    "b1": "BOOL",
-    "u1": "U8",
-    "i1": "I8",
-    "i2": "I16",
-    "u2": "U16",
-    "i4": "I32",
-    "u4": "U32",
-    "i8": "I64",
-    "u8": "U64",
-    "f2": "F16",
-    "f4": "F32",
-    "f8": "F64",
-}

@@ -98,6 +98,7 @@ def test_lazy_submodules_are_all_that_are_public() -> None:
         "plots",
         "prediction",
         "running",
+        "verification",
         "xla_flags",
     }
     internal |= {"terminal", "__main__"}
@@ -151,6 +152,7 @@ ONLY_REFERENCE = {
     "recording",
     "training_run",
     "trajectory",
+    "workflow_steps",
 }
 
 

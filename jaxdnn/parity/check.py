@@ -195,7 +195,9 @@ def replay(
     port = _port(apply, loss, optimizer, from_torch, to_torch, activations, stateful)
     if port_batches is not None:
         port_batches = _limited(port_batches, steps)
-    return judge(Recording(file, steps), port, precisions=precisions, port_batches=port_batches)
+    return judge(
+        Recording(file, steps=steps), port, precisions=precisions, port_batches=port_batches
+    )
 
 
 def _port(

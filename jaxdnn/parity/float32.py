@@ -152,6 +152,8 @@ def horizon(runner: Runner, start: Arrays, batches: Iterable[Sequence[np.ndarray
         for key, array in single.items()
     }
     one, other = runner.start(single), runner.start(moved)
+    if not jax.tree.leaves(one.params):
+        return None
     for step, batch in enumerate(batches):
         one, other = runner.train(one, batch), runner.train(other, batch)
         if _apart(one, other) > _PARTED:

@@ -56,9 +56,9 @@ def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int
         count += size
     paths = jax.tree_util.tree_leaves_with_path(from_torch(dict(numbered)))
     leaves = [(path, np.asarray(leaf, np.float64)) for path, leaf in paths]
-    numbers = np.concatenate([leaf.ravel() for _, leaf in leaves])
+    numbers = np.concatenate([np.zeros(0), *(leaf.ravel() for _, leaf in leaves)])
     indices = np.rint(numbers).astype(np.int64)
-    if np.any(indices != numbers) or indices.min() < 0 or indices.max() > count:
+    if np.any(indices != numbers) or np.any((indices < 0) | (indices > count)):
         raise ValueError(
             "from_torch changes the parameters' values, rather than only moving them; give "
             "to_torch, its inverse, too."

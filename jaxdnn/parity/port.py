@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -63,7 +62,7 @@ class Seen(NamedTuple):
     loss: Array
     grads: Params
     output: Array | None = None
-    activations: Mapping[str, Array] = MappingProxyType({})
+    activations: Mapping[str, Array] | None = None
 
 
 class Steps(NamedTuple):
@@ -115,7 +114,7 @@ def step(port: Port, state: PortState, x: Array, y: Array) -> tuple[PortState, S
         return port.loss(output, y), (output, buffers)
 
     (loss, (output, buffers)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    activations = {} if port.activations is None else port.activations(state.params, x)
+    activations = None if port.activations is None else port.activations(state.params, x)
     updates, opt_state = port.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return PortState(params, opt_state, buffers), Seen(loss, grads, output, activations)
@@ -205,7 +204,7 @@ class Runner:
             arrays = [self._cast(np.asarray(array)) for array in batch]
             state, seen = self._step(state, *arrays)
             observation: Observation = dict(zip(BATCH, map(np.asarray, arrays), strict=False))
-            for name, array in seen.activations.items():
+            for name, array in (seen.activations or {}).items():
                 observation[f"activation/{name}"] = np.asarray(array)
             if seen.output is not None:
                 observation["output"] = np.asarray(seen.output)

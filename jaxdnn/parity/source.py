@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdnn.errors import CheckpointError
-from jaxdnn.parity.port import Arrays, Port, precision
+from jaxdnn.parity.port import BATCH, Arrays, Port, precision
 
 if TYPE_CHECKING:
     import torch
@@ -130,35 +130,46 @@ def _activation_names(port: Port, start: Arrays, x: np.ndarray) -> list[str]:
 
 
 class Recording:
-    """A file that `reference_torch.record` wrote.
+    """A run in a file that `reference_torch.record` wrote.
 
     Args:
       path: the file.
+      name: of the run; `reference_torch.record` calls its only one ``run``.
       steps: at most so many of its steps.
+
+    Attributes:
+      names: of all runs in the file.
 
     Raises:
       CheckpointError: it is no recording, or is damaged.
     """
 
-    def __init__(self, path: str | Path, steps: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, name: str = "run", steps: int | None = None) -> None:
         from safetensors import SafetensorError, safe_open
 
         try:
             self._file = safe_open(str(path), framework="numpy")
             metadata = self._file.metadata() or {}
-            header = json.loads(metadata["recording"])
-            known = header["format"] == "jaxdnn recording 1"
+            contents = json.loads(metadata["recording"])
+            known = contents["format"] == "jaxdnn recording 1"
+            self.names: tuple[str, ...] = tuple(contents["runs"])
         except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise CheckpointError(f"{path} is no recording of a torch run: {error}") from error
         if not known:
-            raise CheckpointError(f"{path} is a recording of another format: {header['format']}.")
+            raise CheckpointError(f"{path} is a recording of another format: {contents['format']}.")
+        if name not in self.names:
+            raise CheckpointError(f"{path} has no run {name!r}, but {', '.join(self.names)}.")
+        header = contents["runs"][name]
         if steps is not None:
             header["steps"] = min(steps, header["steps"])
         self.header: Mapping[str, Any] = header
         self._keys: dict[str, list[str]] = {}
         for key in self._file.keys():  # noqa: SIM118 (no mapping)
-            step, _, name = key.partition("/")
-            self._keys.setdefault(step, []).append(name)
+            run, _, rest = key.partition("/")
+            if run == name:
+                step, _, tensor = rest.partition("/")
+                self._keys.setdefault(step, []).append(tensor)
+        self._name = name
 
     def start(self) -> Arrays:
         """The parameters and buffers before the first step."""
@@ -169,11 +180,11 @@ class Recording:
         for step in range(self.header["steps"]):
             yield self._step(f"{step:06d}", samples=samples)
 
-    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(self) -> Iterator[Sequence[np.ndarray]]:
         """What it trains on."""
         for step in range(self.header["steps"]):
-            x, y = (self._file.get_tensor(f"{step:06d}/batch/{name}") for name in "xy")
-            yield x, y
+            tensors = self._keys[f"{step:06d}"]
+            yield [self._tensor(f"{step:06d}", key) for key in BATCH if key in tensors]
 
     def mistakes(self) -> Iterator[str]:
         """None: a recording cannot be run again."""
@@ -181,4 +192,7 @@ class Recording:
 
     def _step(self, step: str, *, samples: bool = True) -> Arrays:
         names = (name for name in self._keys[step] if samples or not name.startswith("sample/"))
-        return {name: self._file.get_tensor(f"{step}/{name}") for name in names}
+        return {name: self._tensor(step, name) for name in names}
+
+    def _tensor(self, step: str, name: str) -> np.ndarray:
+        return self._file.get_tensor(f"{self._name}/{step}/{name}")

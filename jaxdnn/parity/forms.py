@@ -1,0 +1,117 @@
+"""The same steps in the forms that JAX gives them: jitted, eager, scanned, batched, sharded."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from jaxdnn.parity.port import PortState, Seen, Steps, precision
+
+__all__ = ["agreement"]
+
+
+def agreement(
+    run: Steps, start: Mapping[str, np.ndarray], batches: Sequence[Sequence[np.ndarray]]
+) -> dict[str, float]:
+    """How far apart the forms of the same steps are, in float64.
+
+    Args:
+      run: the training run.
+      start: arrays called ``param/…``.
+      batches: of one shape, with examples along the first axes.
+
+    Returns:
+      For ``eager``, ``scan``, ``vmap`` (the first of two lanes) and ``sharded`` (the batch over two
+      devices): the largest difference from the jitted steps in losses, gradients and parameters,
+      relative to the largest magnitude of each. ``sharded`` is left out where there are not two
+      devices, or no batch to share.
+    """
+    with precision("float64"):
+        arrays = {k.removeprefix("param/"): np.asarray(v, np.float64) for k, v in start.items()}
+        params = jax.tree.map(jnp.asarray, run.from_torch(arrays))
+        state = PortState(params, run.init(params), {})
+        stacked = [np.stack(arrays) for arrays in zip(*map(_few, batches), strict=True)]
+        expected = _loop(jax.jit(run.step), state, stacked, len(batches))
+        with jax.disable_jit():
+            forms = {"eager": _loop(run.step, state, stacked, len(batches))}
+        forms["scan"] = _scan(run, state, stacked, len(batches))
+        forms["vmap"] = _lane(run, state, stacked, len(batches))
+        examples = {array.shape[1] if array.ndim > 1 else 1 for array in stacked}
+        if len(jax.devices()) > 1 and len(examples) == 1 and examples != {1}:
+            forms["sharded"], expected_even = _sharded(run, state, stacked, len(batches))
+            return {
+                name: _distance(expected_even if name == "sharded" else expected, form)
+                for name, form in forms.items()
+            }
+        return {name: _distance(expected, form) for name, form in forms.items()}
+
+
+def _few(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The first examples, in float64: what differs between forms does not need many."""
+    arrays = (np.asarray(array)[:8] if np.ndim(array) else np.asarray(array) for array in batch)
+    return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
+
+
+def _loop(step, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
+    seen: list[Seen] = []
+    for i in range(count):
+        state, info = step(state, *(jnp.asarray(array[i]) for array in stacked))
+        seen.append(info)
+    # In NumPy, where nothing is compiled for it.
+    stack = jax.tree.map(lambda *leaves: np.stack(leaves), *[(s.loss, s.grads) for s in seen])
+    return stack, jax.tree.map(np.asarray, state.params)
+
+
+def _scan(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
+    def body(state: PortState, batch: list[jax.Array]) -> tuple[PortState, PyTree]:
+        state, info = run.step(state, *batch)
+        return state, (info.loss, info.grads)
+
+    state, seen = jax.jit(lambda state, batches: jax.lax.scan(body, state, batches, length=count))(
+        state, stacked
+    )
+    return seen, state.params
+
+
+def _lane(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
+    """The first of two lanes, of which the second starts elsewhere."""
+
+    def lanes(tree: PyTree, factor: float) -> PyTree:
+        return jax.tree.map(lambda a: np.stack([np.asarray(a), factor * np.asarray(a)]), tree)
+
+    axes = [None] * len(stacked)
+    step = jax.jit(jax.vmap(run.step, in_axes=(0, *axes), axis_size=2))
+    both = PortState(lanes(state.params, 1.5), lanes(state.opt_state, 1), {})
+    seen, params = _loop(step, both, stacked, count)
+    return jax.tree.map(lambda leaf: leaf[:, 0], seen), jax.tree.map(lambda leaf: leaf[0], params)
+
+
+def _sharded(
+    run: Steps, state: PortState, stacked: list[np.ndarray], count: int
+) -> tuple[PyTree, PyTree]:
+    """The batch's examples over two devices, and the same on one."""
+    even = [array[:, : array.shape[1] // 2 * 2] for array in stacked]
+    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+    whole = NamedSharding(mesh, PartitionSpec())
+    state_on_both = jax.device_put(state, whole)
+    shared = NamedSharding(mesh, PartitionSpec("data"))
+    step = jax.jit(run.step)
+
+    def placed(state: PortState, *batch: jax.Array) -> tuple[PortState, Seen]:
+        return step(state, *(jax.device_put(array, shared) for array in batch))
+
+    expected = _loop(jax.jit(run.step), state, even, count)
+    return _loop(placed, state_on_both, even, count), expected
+
+
+def _distance(expected: PyTree, actual: PyTree) -> float:
+    def relative(ours: jax.Array, theirs: jax.Array) -> float:
+        one, other = np.asarray(ours), np.asarray(theirs)
+        scale = np.max(np.abs(one), initial=0.0)
+        difference = np.max(np.abs(one - other), initial=0.0)
+        return float(difference / scale) if difference else 0.0
+
+    return max(jax.tree.leaves(jax.tree.map(relative, expected, actual)), default=0.0)

@@ -1,0 +1,256 @@
+"""The command ``jaxdnn verify``: every workflow against torch and against the printed figures."""
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxdnn import terminal, workflows
+from jaxdnn.errors import ConfigError
+from jaxdnn.interruption import Interruption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxdnn.parity.verify import Figures, Outcome
+
+__all__ = ["Options", "run"]
+
+_MOST_STEPS = 500
+_RECORDED_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of ``jaxdnn verify``.
+
+    Attributes:
+      workflows: ids; all of them if empty.
+      precision: ``float64``, ``float32`` or ``all``.
+      steps: at most so many of each row; None for the default.
+      json: where everything is written as JSON, or None.
+      html: where a page is written, or None.
+      data_dir: a folder with MNIST, or None.
+      record: where torch's side is saved instead of compared, or None.
+      replay: a file with torch's side, or None.
+    """
+
+    workflows: Sequence[str]
+    precision: str
+    steps: int | None
+    json: Path | None
+    html: Path | None
+    data_dir: Path | None
+    record: Path | None
+    replay: Path | None
+
+
+def run(options: Options, interruption: Interruption) -> int:
+    """Verify, and show a table.
+
+    Args:
+      options: the command line.
+      interruption: hears a signal while programs run.
+
+    Returns:
+      0 if everything passes, 1 if something fails, 3 if something is inconclusive and nothing
+      fails.
+
+    Raises:
+      JaxdnnError: a flag, a file or the data is not as it should be.
+      OSError: a result could not be written.
+    """
+    _check(options)
+    console = terminal.console()
+    chosen = options.workflows or list(workflows.WORKFLOWS)
+    # The page of a sharded step needs two devices, and a process has one CPU unless told so.
+    count = "--xla_force_host_platform_device_count"
+    if count not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
+    needs_mnist = {"lenet", "mnist-dnn"} & set(chosen)
+    if needs_mnist and not (options.replay and options.precision):
+        from jaxdnn.data import mnist
+
+        with terminal.download_bars(console) as bars:
+            mnist.load(options.data_dir, progress=bars)
+    if options.record is not None:
+        return interruption.wait_for(lambda: _record(options, chosen, console))
+    began = time.perf_counter()
+    with terminal.Tally(console) as tally:
+        results = interruption.wait_for(lambda: list(_results(options, chosen, tally)))
+    outcomes: list[Any] = [result for result in results if hasattr(result, "report")]
+    figures: list[Any] = [result for result in results if not hasattr(result, "report")]
+    terminal.show_verification(console, outcomes, figures, seconds=time.perf_counter() - began)
+    _write(options, outcomes, figures)
+    verdicts = {result.verdict for result in results}
+    return 1 if "fail" in verdicts else 3 if "inconclusive" in verdicts else 0
+
+
+def _check(options: Options) -> None:
+    """Raise ConfigError if something could not be done."""
+    from jaxdnn.files import check_writable, refuse_to_replace
+
+    if options.steps is not None and options.steps < 2:
+        raise ConfigError(f"--steps must be at least 2; got {options.steps}.")
+    if options.record is not None and options.replay is not None:
+        raise ConfigError("--record runs torch, --replay runs JAX; give one of them.")
+    if options.record is not None and (options.json or options.html):
+        raise ConfigError("--record compares nothing; leave out --json and --html.")
+    read = [options.replay] if options.replay is not None else []
+    for name in ("record", "json", "html"):
+        path = getattr(options, name)
+        if path is not None:
+            check_writable(path, option=f"--{name}")
+            refuse_to_replace(path, read, option=f"--{name}")
+    if options.replay is None and importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            "torch is not installed here: install jaxdnn[torch], or record the runs where it is "
+            "(jaxdnn verify --record FILE) and give --replay FILE."
+        )
+    if options.replay is not None and not options.replay.is_file():
+        raise ConfigError(f"--replay {options.replay} is not a file.")
+
+
+def _rows(chosen: Sequence[str]) -> list[str]:
+    from jaxdnn.parity.cases import CASES
+
+    return [row for row, case in CASES.items() if case.workflow in chosen]
+
+
+def _record(options: Options, chosen: Sequence[str], console: "Console") -> int:
+    from jaxdnn.data import mnist
+    from jaxdnn.parity import verify
+    from jaxdnn.parity.cases import CASES
+
+    rows = _rows(chosen)
+    needs_mnist = any(CASES[row].needs_mnist for row in rows)
+    assert options.record is not None
+    verify.record(
+        options.record,
+        rows,
+        data=mnist.load(options.data_dir)[0] if needs_mnist else None,
+        steps=options.steps or _RECORDED_STEPS,
+        samples=64,
+        on_row=lambda row: console.print(f"recording {CASES[row].workflow} {row}", markup=False),
+    )
+    size = options.record.stat().st_size / 1e6
+    console.print(f"recording of {size:.0f} MB in {options.record}", markup=False)
+    return 0
+
+
+Task = tuple[str, str, bool]
+"""What is verified (a row, the drawn data or the figures), its name, and whether with forms."""
+
+
+def _tasks(options: Options, chosen: Sequence[str]) -> Iterator[Task]:
+    """The long ones first, so that none is left for the end."""
+    from jaxdnn.parity.cases import CASES
+    from jaxdnn.workflows import documented
+
+    recorded = None
+    if options.replay is not None:
+        from jaxdnn.parity.source import Recording
+
+        recorded = Recording(options.replay).names
+    seen: set[str] = set()
+    for row in _rows(chosen):
+        if recorded is None or row in recorded:
+            yield "row", row, CASES[row].workflow not in seen
+            seen.add(CASES[row].workflow)
+    for workflow_id in chosen:
+        if documented.count(workflows.WORKFLOWS[workflow_id].family)[1]:
+            yield "figures", workflow_id, False
+    if "data-loading" in chosen and recorded is None:
+        yield "data", "data-loading", False
+
+
+def _results(
+    options: Options, chosen: Sequence[str], tally: "terminal.Tally"
+) -> Iterator["Outcome | Figures"]:
+    tasks = list(_tasks(options, chosen))
+    tally.start(len(tasks))
+    order = {task: i for i, task in enumerate(tasks)}
+    context = multiprocessing.get_context("spawn")
+    workers = min(len(tasks), max(1, min(4, os.cpu_count() or 1)))
+    with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(),)) as pool:
+        futures = {pool.submit(_do, task, options): task for task in tasks}
+        done = []
+        for future in as_completed(futures):
+            done.append((order[futures[future]], future.result()))
+            tally.advance(futures[future][1])
+    yield from (result for _, result in sorted(done, key=lambda pair: pair[0]))
+
+
+def _prepare(parent: int) -> None:
+    """Set a worker up: one thread for torch, and an end when its parent ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)  # beside another worker, threads that spin cost more than they do
+
+
+def _do(task: Task, options: Options) -> Any:
+    from jaxdnn.data import mnist
+    from jaxdnn.parity import verify
+    from jaxdnn.parity.cases import CASES
+
+    kind, name, with_forms = task
+    if kind == "data":
+        return verify.verify_data_loading()
+    if kind == "figures":
+        needs_mnist = name in ("lenet", "mnist-dnn")
+        return verify.verify_figures(name, mnist.load(options.data_dir)[0] if needs_mnist else None)
+    both = ("float64", "float32")
+    needs_mnist = CASES[name].needs_mnist and options.replay is None
+    return verify.verify_case(
+        name,
+        data=mnist.load(options.data_dir)[0] if needs_mnist else None,
+        precisions=both if options.precision == "all" else (options.precision,),
+        steps=options.steps or _MOST_STEPS,
+        recording=options.replay,
+        with_forms=with_forms,
+    )
+
+
+def _write(options: Options, outcomes: list["Outcome"], figures: list["Figures"]) -> None:
+    from jaxdnn.files import write_atomically
+    from jaxdnn.parity.report import page
+
+    if options.json is not None:
+        contents = {
+            "rows": [
+                {
+                    "workflow": outcome.workflow,
+                    "row": outcome.row,
+                    "verdict": outcome.verdict,
+                    "forms": dict(outcome.forms),
+                    "seconds": outcome.seconds,
+                    "report": outcome.report.to_dict(),
+                }
+                for outcome in outcomes
+            ],
+            "figures": [figure._asdict() | {"verdict": figure.verdict} for figure in figures],
+        }
+        with write_atomically(options.json) as file:
+            file.write(json.dumps(contents, allow_nan=False).encode() + b"\n")
+    if options.html is not None:
+        reports: list[tuple[str | None, Any]] = [
+            (f"{outcome.workflow} {outcome.row}", outcome.report) for outcome in outcomes
+        ]
+        with write_atomically(options.html) as file:
+            file.write(page("jaxdnn beside torch", reports).encode())
