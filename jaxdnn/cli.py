@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         help="float64: the same mathematics; float32: rounded no worse; by default both",
     )
     verify.add_argument(
-        "--steps", type=int, metavar="N", help="at most so many of each row; by default 500"
+        "--steps", type=int, metavar="N", help="at most so many of each row; by default 200"
     )
     verify.add_argument("--json", type=Path, metavar="FILE", help="everything that was measured")
     verify.add_argument("--html", type=Path, metavar="FILE", help="a page to read")

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "run"]
 
-_MOST_STEPS = 500
+_MOST_STEPS = 200
+_SAMPLES = 32
 _RECORDED_STEPS = 20
 
 
@@ -180,7 +181,7 @@ def _results(
     order = {task: i for i, task in enumerate(tasks)}
     context = multiprocessing.get_context("spawn")
     workers = min(len(tasks), max(1, min(4, os.cpu_count() or 1)))
-    with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(), workers)) as pool:
         futures = {pool.submit(_do, task, options): task for task in tasks}
         done = []
         for future in as_completed(futures):
@@ -189,7 +190,7 @@ def _results(
     yield from (result for _, result in sorted(done, key=lambda pair: pair[0]))
 
 
-def _prepare(parent: int) -> None:
+def _prepare(parent: int, workers: int) -> None:
     """Set a worker up: one thread for torch, and an end when its parent ends."""
 
     def watch() -> None:
@@ -198,6 +199,11 @@ def _prepare(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        # Each worker its own cores: threads of two that share them wait for each other.
+        cores = sorted(os.sched_getaffinity(0))
+        number = multiprocessing.current_process()._identity[0] - 1  # type: ignore[attr-defined]
+        os.sched_setaffinity(0, cores[number % workers :: workers] or cores)
     if importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -222,6 +228,7 @@ def _do(task: Task, options: Options) -> Any:
         data=mnist.load(options.data_dir)[0] if needs_mnist else None,
         precisions=both if options.precision == "all" else (options.precision,),
         steps=options.steps or _MOST_STEPS,
+        samples=_SAMPLES,
         recording=options.replay,
         with_forms=with_forms,
     )

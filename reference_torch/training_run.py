@@ -61,7 +61,7 @@ class TorchRun:
                 "The optimiser holds none of the module's parameters; build it from "
                 "module.parameters()."
             )
-        if self.optimizer.state:
+        if any(_steps_taken(fields) for fields in self.optimizer.state.values()):
             raise ValueError(
                 "The optimiser has taken steps already, which the port's has not; give one that is "
                 "new."
@@ -73,6 +73,11 @@ class TorchRun:
         modules = dict(self.module.named_modules())
         if unknown := [name for name in self.activations if name not in modules]:
             raise ValueError(f"The module has no submodules {', '.join(unknown)}.")
+
+
+def _steps_taken(fields: dict[str, Any]) -> bool:
+    """Whether a parameter's state is of an optimiser in use; Adagrad has some from the start."""
+    return bool(fields) and float(fields.get("step", 1)) > 0
 
 
 def start(run: TorchRun) -> Arrays:
@@ -138,6 +143,7 @@ class _ModuleStepper:
                 "The module and its optimiser cannot be copied, so they could not be left as they "
                 f"are: {error}"
             ) from error
+        _start_exactly(self.optimizer)
 
     def _take(self, parts: tuple[Any, ...]) -> None:
         self.module, self.optimizer, self.scheduler, self.loss = parts
@@ -229,6 +235,16 @@ class _ModuleStepper:
             for field, value in self.optimizer.state.get(param, {}).items()
             if _is_moment(field, value, param)
         }
+
+
+def _start_exactly(optimizer: torch.optim.Optimizer) -> None:
+    """Adagrad's sums as the settings say: in float32, when they were made, 0.1 was rounded."""
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            fields = optimizer.state.get(param, {})
+            if "sum" in fields and "initial_accumulator_value" in group:
+                value = group["initial_accumulator_value"]
+                fields["sum"] = torch.full_like(fields["sum"], value, dtype=torch.float64)
 
 
 def _is_moment(field: str, value: Any, param: nn.Parameter) -> bool:

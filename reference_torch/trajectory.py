@@ -103,7 +103,8 @@ def _sample(stepper: Stepper, batch: Batch, number: int, *, perturbation: int) -
             oracle = double.step(batch, number)
         if kinks.distance > _KINK_DISTANCE:
             break
-        rows //= 2
+        # By large steps, since a port is compiled anew for each number of examples.
+        rows //= 8
         if not rows:
             return {}
         batch = tuple(array[:rows] for array in batch)

@@ -194,10 +194,11 @@ def bce_with_logits(
       <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html>`_
     """
     require_same_shape(logits, targets)
-    log_likelihood = jax.nn.log_sigmoid(logits)
+    # Not (1 - y) z - log σ(z), whose slope (1 - y) - σ(-z) cancels where z is very negative.
+    positive = -targets * jax.nn.log_sigmoid(logits)
     if pos_weight is not None:
-        log_likelihood *= 1 + (fill(pos_weight, logits, "pos_weight") - 1) * targets
-    losses = (1 - targets) * logits - log_likelihood
+        positive *= fill(pos_weight, logits, "pos_weight")
+    losses = positive - (1 - targets) * jax.nn.log_sigmoid(-logits)
     if weight is not None:
         losses *= fill(weight, losses)
     return reduce(losses, reduction)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Integer
 
 from jaxdnn.optim.hyperparameters import Number, Schedule, require_non_negative, value_at
 from jaxdnn.optim.trees import full_like, like, prepare
@@ -21,7 +21,7 @@ class AdagradState(NamedTuple):
       sum: of the gradient's squares, a tree like the parameters.
     """
 
-    count: Int32[Array, ""]  # type: ignore[assignment]
+    count: Integer[Array, ""]  # type: ignore[assignment]
     sum: optax.Updates
 
 

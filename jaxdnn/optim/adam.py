@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Integer
 
 from jaxdnn.optim.hyperparameters import (
     Number,
@@ -31,7 +31,7 @@ class AdamState(NamedTuple):
       max_exp_avg_sq: the largest ``exp_avg_sq`` so far; ``None`` without ``amsgrad``.
     """
 
-    count: Int32[Array, ""]  # type: ignore[assignment]
+    count: Integer[Array, ""]  # type: ignore[assignment]
     exp_avg: optax.Updates
     exp_avg_sq: optax.Updates
     max_exp_avg_sq: optax.Updates | None
@@ -189,7 +189,7 @@ def _adam(
     return optax.GradientTransformation(init, update)  # type: ignore[arg-type]
 
 
-def _one_minus_power(beta: Number, count: Int32[Array, ""]) -> Float[Array, ""]:
+def _one_minus_power(beta: Number, count: Integer[Array, ""]) -> Float[Array, ""]:
     """1 − betaᵗ without the cancellation that costs single precision three digits at t = 1."""
     if isinstance(beta, int | float):
         log = math.log(beta) if beta > 0 else -math.inf

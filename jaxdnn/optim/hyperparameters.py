@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Number",
     "Schedule",
     "Values",
+    "as_float",
     "is_zero",
     "require_at_least",
     "require_fraction",
@@ -33,6 +35,11 @@ Values = Float[Array, "..."]
 def value_at(hyperparameter: Number | Schedule, count: Integer[Array, ""]) -> Number:
     """What a hyperparameter is at an update."""
     return hyperparameter(count) if callable(hyperparameter) else hyperparameter
+
+
+def as_float(count: Count) -> Values:
+    """A count in the default floating-point type; JAX would divide 32-bit integers in float32."""
+    return jnp.asarray(count, jnp.result_type(float))
 
 
 def is_zero(hyperparameter: Number | Schedule) -> bool:

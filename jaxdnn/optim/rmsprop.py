@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Integer
 
 from jaxdnn.optim.hyperparameters import (
     Number,
@@ -29,7 +29,7 @@ class RMSpropState(NamedTuple):
       momentum_buffer: ``None`` without momentum.
     """
 
-    count: Int32[Array, ""]  # type: ignore[assignment]
+    count: Integer[Array, ""]  # type: ignore[assignment]
     square_avg: optax.Updates
     grad_avg: optax.Updates | None
     momentum_buffer: optax.Updates | None

@@ -8,7 +8,14 @@ import math
 
 import jax.numpy as jnp
 
-from jaxdnn.optim.hyperparameters import Count, Number, Schedule, Values, require_at_least
+from jaxdnn.optim.hyperparameters import (
+    Count,
+    Number,
+    Schedule,
+    Values,
+    as_float,
+    require_at_least,
+)
 
 __all__ = [
     "cosine_annealing_lr",
@@ -111,7 +118,7 @@ def cosine_annealing_lr(lr: Number, *, t_max: int, eta_min: Number = 0.0) -> Sch
 
     def schedule(count: Count) -> Values:
         # The remainder keeps the angle, and with it single precision's error, small.
-        return cosine_between(lr, eta_min, jnp.asarray(count) % (2 * t_max) / t_max)
+        return cosine_between(lr, eta_min, as_float(count % (2 * t_max)) / t_max)
 
     return schedule
 
@@ -152,7 +159,7 @@ def linear_lr(
         raise ValueError(f"end_factor must be between 0 and 1; got {end_factor}.")
 
     def schedule(count: Count) -> Values:
-        share = jnp.minimum(count, total_iters) / max(1, total_iters)
+        share = as_float(jnp.minimum(count, total_iters)) / max(1, total_iters)
         return lr * (start_factor + (end_factor - start_factor) * share)
 
     return schedule

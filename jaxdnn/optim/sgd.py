@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Integer
 
 from jaxdnn.optim.hyperparameters import (
     Number,
@@ -27,7 +27,7 @@ class SGDState(NamedTuple):
       momentum_buffer: a tree like the parameters; ``None`` without momentum.
     """
 
-    count: Int32[Array, ""]  # type: ignore[assignment]
+    count: Integer[Array, ""]  # type: ignore[assignment]
     momentum_buffer: optax.Updates | None
 
 

@@ -334,15 +334,21 @@ def _table(batch_size: int | None) -> Case:
 
 
 def _digits(workflow: str, module: Any) -> Case:
-    def torch(data: MNIST | None, steps: int) -> TorchSide:
+    def torch_side(data: MNIST | None, steps: int) -> TorchSide:
         assert data is not None
         reference = _reference(f"workflows.{module.__name__.rpartition('.')[2]}")
+        import torch
+
         config = module.Config()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = reference.init()
+        start = {name: param.detach().numpy() for name, param in network.named_parameters()}
         orders = (np.random.default_rng(epoch).permutation(60_000) for epoch in itertools.count())
         count = min(1000, config.epochs * 938, steps)
         indices = itertools.islice(_split(orders, 64), count)
         return _network_torch(
-            interop.to_torch(module.init(jax.random.key(0), config).params),
+            start,
             [(data.train_images[i], data.train_labels[i]) for i in indices],
             reference.init,
             reference.loss,
@@ -350,7 +356,7 @@ def _digits(workflow: str, module: Any) -> Case:
         )
 
     optimizer = module.optimizer(module.Config())
-    return Case(workflow, lambda: _network(module.loss, optimizer), torch, needs_mnist=True)
+    return Case(workflow, lambda: _network(module.loss, optimizer), torch_side, needs_mnist=True)
 
 
 def _split(orders: Any, batch_size: int) -> Iterator[np.ndarray]:

@@ -257,7 +257,11 @@ def _name(
 ) -> naming.Name:
     def again(port: Port, mistake: str | None, steps: int) -> naming.Rerun:
         trajectory = Trajectory(source, steps_of(port), port_batches, single=False)
-        trajectory.run(recorded=itertools.islice(source.steps(mistake=mistake), steps))
+        try:
+            trajectory.run(recorded=itertools.islice(source.steps(mistake=mistake), steps))
+        except (TypeError, ValueError, RuntimeError):
+            # Of shapes that this network or its loss does not take.
+            return naming.Rerun(None, 0)
         return naming.Rerun(trajectory.first_divergence, trajectory.steps)
 
     return naming.name(source, port, divergence, port_batches, again)

@@ -53,11 +53,12 @@ class Divergence:
 
     def __str__(self) -> str:
         """One sentence."""
-        place = f"{self.tensor}{list(self.index) if self.index else ''}"
+        tensor = "" if self.tensor == self.phase else f" {self.tensor}"
+        place = f"{self.phase}{tensor}{list(self.index) if self.index else ''}"
         if self.detail:
-            return f"step {self.step}, {self.phase} {place}: {self.detail}"
+            return f"step {self.step}, {place}: {self.detail}"
         return (
-            f"step {self.step}, {self.phase} {place}: expected {self.expected!r}, "
+            f"step {self.step}, {place}: expected {self.expected!r}, "
             f"got {self.actual!r}, a relative error of {self.error:.1e}"
         )
 

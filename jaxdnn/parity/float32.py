@@ -36,6 +36,7 @@ class Roundings:
         self._optimizer = optimizer
         self._sums = RoundingErrors()
         self._worst: dict[str, tuple[float, Divergence]] = {}
+        self._magnitudes: dict[str, float] = {}
         self._correction = 0.0
 
     @property
@@ -70,8 +71,10 @@ class Roundings:
             port = self._without_bias_correction_error(before, oracle, port, step)
         keys = [key for key in oracle if key in port and phase_of(key) != "batch"]
         keys = [key for key in keys if oracle[key].size]
-        # Each state counts alike, however large its numbers are.
-        scales = {key: float(np.max(np.abs(oracle[key]))) or 1.0 for key in keys}
+        for key in keys:
+            magnitude = float(np.max(np.abs(oracle[key])))
+            self._magnitudes[key] = max(self._magnitudes.get(key, 0.0), magnitude)
+        scales = {key: self._magnitudes[key] or 1.0 for key in keys}
         sides = (
             {k: np.asarray(side[k] / scales[k]) for k in keys} for side in (oracle, trusted, port)
         )
@@ -115,8 +118,12 @@ class Roundings:
         """Take out a common factor of all updates, if rounding 1 - beta ** t can have caused it."""
         names = [key for key in oracle if key.startswith("param/") and key in port]
         updates = {key: oracle[key] - before[key] for key in names}
-        product = sum(float(np.sum((port[k] - oracle[k]) * updates[k])) for k in names)
-        square = sum(float(np.sum(updates[k] ** 2)) for k in names)
+        # By least squares, in which each number counts as its own rounding lets it.
+        units = {k: np.spacing(np.abs(oracle[k]).astype(np.float32)).astype(float) for k in names}
+        scaled = {k: updates[k] / units[k] for k in names}
+        errors = {k: (port[k] - oracle[k]) / units[k] for k in names}
+        product = sum(float(np.sum(errors[k] * scaled[k])) for k in names)
+        square = sum(float(np.sum(scaled[k] ** 2)) for k in names)
         betas = (self._optimizer["settings"] or {}).get("betas", (0.9, 0.999))
         unit = 2.0**-24
         bound = sum(2 * unit / (1 - float(beta) ** (step + 1)) for beta in betas) + 4 * unit

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["check_initialisation"]
 
 _VALUES = 20_000
-"""Numbers of each parameter on each side, so that a 3 % change of the scale is seen."""
+"""Numbers of each parameter on each side: of a uniform one, a scale 3 % off is seen."""
 
 _FALSE_ALARM = 1e-9
 """The probability that two equal distributions are called different."""
+
+_DEVIATIONS = 6.1
+"""As improbable, of a normal variable."""
+
+_FEWEST_DRAWS = 32
+"""So that a correlation of 0.95 over the draws is no accident."""
 
 _ALIKE = 1e-4
 """A named distribution is ruled out below this probability."""
@@ -41,10 +47,11 @@ def check_initialisation(
 ) -> Report:
     r"""Draw many starts on both sides and compare the distribution of each parameter.
 
-    Two samples are called different by the two-sided test of Kolmogorov and Smirnov at a level of
-    :math:`10^{-9}`. Its statistic is the largest distance of the empirical distribution functions,
-    :math:`D = \sup_x |F_n(x) - G_m(x)|`. Besides, no two parameters of the port may hold the same
-    numbers, and another key must give others.
+    Two samples are called different by the two-sided test of Kolmogorov and Smirnov, whose
+    statistic is the largest distance of the empirical distribution functions,
+    :math:`D = \sup_x |F_n(x) - G_m(x)|`, or by their means or standard deviations, each at a level
+    of :math:`10^{-9}`. Besides, no two parameters of the port may be drawn from one key, and
+    another key must give other numbers.
 
     Args:
       torch_init: makes a module with a fresh start.
@@ -73,7 +80,9 @@ def check_initialisation(
       Massey, The Kolmogorov-Smirnov test for goodness of fit, Journal of the American Statistical
       Association, 1951.
     """
-    from reference_torch import training_run
+    from torch import device as torch_device
+
+    from reference_torch import description, training_run
 
     torch_draws = training_run.starts(torch_init, seed=seed)
     first = next(torch_draws)
@@ -82,11 +91,11 @@ def check_initialisation(
         with jax.enable_x64(True):
             to_torch = layout.trace(from_torch or interop.from_torch, shapes).to_torch
     sizes = [array.size for array in first.values() if array.size]
-    draws = int(np.clip(math.ceil(_VALUES / min(sizes)), 8, 4000))
+    draws = int(np.clip(math.ceil(_VALUES / min(sizes)), _FEWEST_DRAWS, 4000))
     theirs = _pooled(itertools.islice(itertools.chain([first], torch_draws), draws))
     keys = jax.random.split(jax.random.key(seed), draws)
-    compiled = jax.jit(init)
-    starts = [to_torch(compiled(key)) for key in keys]
+    drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(init))(keys))
+    starts = [to_torch(jax.tree.map(lambda leaf: leaf[i], drawn)) for i in range(draws)]  # noqa: B023
     _require_same(shapes, starts[0])
     ours = _pooled(iter(starts))
 
@@ -103,7 +112,7 @@ def check_initialisation(
             )
             divergence = Divergence(0, "start", name, (), *deviations, statistic, detail)
             trap = _name(ours[name], shapes[name], seed)
-    if divergence is None and (repeated := _repeated(starts[0], starts[1])):
+    if divergence is None and (repeated := _repeated(drawn, to_torch)):
         detail = f"holds the same numbers as {repeated[1]}"
         divergence = Divergence(0, "start", repeated[0], (), 0.0, 0.0, 0.0, detail)
         trap = "init-key-reuse"
@@ -112,7 +121,10 @@ def check_initialisation(
         "fail" if divergence else "pass",
         (tier,),
         trap=trap,
-        environment={"jax": environment.describe()},
+        environment={
+            "torch": description.environment(torch_device("cpu")),
+            "jax": environment.describe(),
+        },
     )
 
 
@@ -143,7 +155,16 @@ def _distance(one: np.ndarray, other: np.ndarray) -> tuple[float, bool]:
         same = bool(np.all(one == other[0]) and np.all(other == one[0]))
         return float(not same), same
     statistic, probability = _kolmogorov_smirnov(one, other)
-    return statistic, probability > _FALSE_ALARM
+    alike = abs(_deviations(one, other)) < _DEVIATIONS and probability > _FALSE_ALARM
+    centred = one - np.mean(one), other - np.mean(other)
+    alike = alike and abs(_deviations(*(np.square(side) for side in centred))) < _DEVIATIONS
+    return statistic, bool(alike)
+
+
+def _deviations(one: np.ndarray, other: np.ndarray) -> float:
+    """By how many standard errors two means differ."""
+    error = math.sqrt(np.var(one) / len(one) + np.var(other) / len(other))
+    return float(np.mean(one) - np.mean(other)) / error
 
 
 def _kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -154,16 +175,31 @@ def _kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> tuple[float, floa
     return float(result.statistic), float(result.pvalue)
 
 
-def _repeated(start: Arrays, another: Arrays) -> tuple[str, str] | None:
-    names = [name for name, array in start.items() if np.ptp(array) > 0]
-    for name in names:
-        if np.array_equal(start[name], another[name]):
+def _repeated(drawn: PyTree, to_torch: Callable[[PyTree], Arrays]) -> tuple[str, str] | None:
+    """A parameter whose numbers go with those of another over many draws, or stay the same."""
+    paths = jax.tree_util.tree_leaves_with_path(drawn)
+    names = _torch_names(drawn, to_torch)
+    # The first numbers of each leaf: of one key, they are the same or in proportion.
+    firsts = [leaf.reshape(len(leaf), -1)[:, :4] for _, leaf in paths]
+    for name, values in zip(names, firsts, strict=True):
+        if np.any(values) and not np.any(np.ptp(values, axis=0)):
             return name, "with any other key"
-    for one, other in itertools.combinations(names, 2):
-        a, b = np.ravel(start[one]), np.ravel(start[other])
-        if min(a.size, b.size) > 1 and np.array_equal(np.sort(a)[:99], np.sort(b)[:99]):
+    random = [(n, v) for n, v in zip(names, firsts, strict=True) if np.all(np.ptp(v, axis=0))]
+    for (one, a), (other, b) in itertools.combinations(random, 2):
+        together = np.corrcoef(a, b, rowvar=False)[: a.shape[1], a.shape[1] :]
+        if len(a) >= _FEWEST_DRAWS and np.max(np.abs(together)) > 0.95:
             return other, one
     return None
+
+
+def _torch_names(drawn: PyTree, to_torch: Callable[[PyTree], Arrays]) -> list[str]:
+    """What torch calls each leaf, or else its path."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(drawn)
+    numbered = [np.full(leaf.shape[1:], i, np.float64) for i, (_, leaf) in enumerate(paths)]
+    found = to_torch(jax.tree.unflatten(structure, numbered))
+    known = {int(array.flat[0]): name for name, array in found.items() if array.size}
+    spelled = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
+    return [known.get(i, name) for i, name in enumerate(spelled)]
 
 
 def _name(values: np.ndarray, shape: tuple[int, ...], seed: int) -> str | None:

@@ -50,9 +50,9 @@ def faithful(name: str, settings: Settings) -> Loss:
 
 def _like(output: Array, target: Array, name: str) -> Array:
     """Targets that are numbers have the output's type, and its shape if only a 1 is missing."""
-    if name in ("cross_entropy", "nll") and target.dtype.kind in "iu":
-        return target
-    return target.astype(output.dtype)
+    if name in ("cross_entropy", "nll"):
+        return target if target.dtype.kind in "iu" else target.astype(output.dtype)
+    return target.astype(output.dtype).reshape(output.shape)
 
 
 def candidates(name: str, settings: Settings) -> Iterator[tuple[str, Loss]]:
@@ -171,11 +171,8 @@ def _classes(name: str, settings: Settings, reduction: str) -> Iterator[tuple[st
         axis = 1 if x.ndim > 1 else 0
         return -jnp.take_along_axis(scores(x), jnp.expand_dims(y, axis), axis).squeeze(axis)
 
-    labels = lambda y: y.dtype.kind in "iu"  # noqa: E731
-
     if name == "cross_entropy":
         yield "softmax-twice", lambda x, y: right(jax.nn.softmax(x, axis=min(1, x.ndim - 1)), y)
-        yield "softmax-twice", lambda x, y: right(scores(x), y)  # the same value: never named
 
     if settings.get("weight") is not None:
         weight = jnp.asarray(settings["weight"], float)
@@ -186,19 +183,6 @@ def _classes(name: str, settings: Settings, reduction: str) -> Iterator[tuple[st
         yield (
             "cross-entropy-weights",
             lambda x, y: jnp.sum(weight[y] * of_labels(x, y)) / jnp.sum(weight),
-        )
-
-    counted = lambda x, y: jnp.where(y == ignored, 0.0, of_labels(x, y))  # noqa: E731
-    yield "ignore-index", lambda x, y: _reduce(counted(x, y), reduction) if labels(y) else x.sum()
-    yield "ignore-index", lambda x, y: _reduce(of_labels(x, y), reduction) if labels(y) else x.sum()
-    if name == "cross_entropy":
-        yield (
-            "ignore-index",
-            lambda x, y: (
-                _reduce(optax.softmax_cross_entropy_with_integer_labels(x, y), reduction)
-                if labels(y) and x.ndim == 2
-                else x.sum()
-            ),
         )
 
     if smoothing:
@@ -217,6 +201,16 @@ def _classes(name: str, settings: Settings, reduction: str) -> Iterator[tuple[st
 
         yield "label-smoothing", others_only
         yield "label-smoothing", not_taken_away
+        return
+
+    counted = lambda x, y: jnp.where(y == ignored, 0.0, of_labels(x, y))  # noqa: E731
+    yield "ignore-index", lambda x, y: _reduce(counted(x, y), reduction)
+    yield "ignore-index", lambda x, y: _reduce(of_labels(x, y), reduction)
+    if name == "cross_entropy":
+        yield (
+            "ignore-index",
+            lambda x, y: _reduce(optax.softmax_cross_entropy_with_integer_labels(x, y), reduction),
+        )
 
 
 def _weight(values: Any) -> Any:

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import PyTree
 
 from jaxdnn.parity import loss_mistakes, optimizer_mistakes
-from jaxdnn.parity.compare import Divergence, Observation
+from jaxdnn.parity.compare import PHASES, Divergence, Observation
 from jaxdnn.parity.port import Arrays, Port, PortState, precision, step
 from jaxdnn.parity.source import Source
 
@@ -58,8 +58,12 @@ class Rerun(NamedTuple):
     def __str__(self) -> str:
         """One clause."""
         if self.divergence is None:
-            return f"the two agree over {self.steps} steps"
+            return f"the two agree over {_steps(self.steps)}"
         return f"the two part again at {self.divergence}"
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' * (count != 1)}"
 
 
 Again = Callable[[Port, str | None, int], Rerun]
@@ -95,11 +99,24 @@ def name(
         case "grad":
             found = _loss(source, port, divergence, again)
             found = found if found.trap else _layer(source, port, divergence, again)
+        case "output" if _is_softmax(source, port):
+            return Name("softmax-twice")
         case _:
             found = _layer(source, port, divergence, again)
     if found.trap is None and _narrows(source, port):
         return Name("reduced-precision")
     return found
+
+
+def _is_softmax(source: Source, port: Port) -> bool:
+    """Whether the port's network ends in a softmax that torch's does not have."""
+    seen = next(iter(source.steps()))
+    if port.stateful or seen["output"].ndim < 2:
+        return False
+    with precision("float64"):
+        params = port.from_torch(_named(source.start(), "param/"))
+        output = port.apply(params, jnp.asarray(seen["batch/x"]))
+        return _close(output, jax.nn.softmax(jnp.asarray(seen["output"]), axis=1))
 
 
 def _loss(source: Source, port: Port, divergence: Divergence, again: Again) -> Name:
@@ -112,11 +129,15 @@ def _loss(source: Source, port: Port, divergence: Divergence, again: Again) -> N
             return Name(None)
         for loss, settings in _possible_losses(source, seen):
             right = loss_mistakes.faithful(loss, settings)
+            truth = _value_and_slope(right, output, target)
             for trap, mistaken in loss_mistakes.candidates(loss, settings):
                 found = _value_and_slope(mistaken, output, target)
-                if found is not None and all(map(_close, found, ported)):
-                    steps = divergence.step + _STEPS_BEYOND
-                    return Name(trap, str(again(port._replace(loss=right), None, steps)))
+                if found is None or not all(map(_close, found, ported)):
+                    continue
+                # Of a single column, say, the mean over rows is the mean over all: no mistake.
+                if truth is None or not all(map(_close, found, truth)):
+                    mended = port._replace(loss=right)
+                    return _mended(trap, mended, divergence, again)
     return Name(None)
 
 
@@ -158,10 +179,24 @@ def _optimizer(source: Source, port: Port, divergence: Divergence, again: Again)
         alive = set(range(len(rivals)))
         for ported, *others in stream:
             alive = {i for i in alive if _trees_close(others[i], ported)}
-    for i in sorted(alive):
-        result = again(port._replace(optimizer=right), None, steps)
-        return Name(rivals[i][0], str(result))
-    return Name(None)
+    if not alive:
+        return Name(None)
+    return _mended(rivals[min(alive)][0], port._replace(optimizer=right), divergence, again)
+
+
+def _mended(trap: str, port: Port, divergence: Divergence, again: Again) -> Name:
+    """The name, unless the mended port still parts from torch where it did."""
+    result = again(port, None, divergence.step + 1 + _STEPS_BEYOND)
+    after = result.divergence
+    if not result.steps:
+        return Name(trap)
+    if after is not None and _place(after) <= _place(divergence):
+        return Name(None)
+    return Name(trap, str(result))
+
+
+def _place(divergence: Divergence) -> tuple[int, int]:
+    return divergence.step, PHASES.index(divergence.phase)
 
 
 def _updates(
@@ -171,7 +206,7 @@ def _updates(
     start = source.start()
     before = _named(start, "param/")
     tree = port.from_torch(before)
-    states = [optimizer.init(tree) for optimizer in optimizers]
+    states = [jax.tree.map(_widest, optimizer.init(tree)) for optimizer in optimizers]
     updates = [optimizer.update for optimizer in optimizers]
     if steps > 2 * _STEPS_BEYOND:
         updates = [jax.jit(update) for update in updates]
@@ -182,6 +217,12 @@ def _updates(
         states = [state for _, state in results]
         yield [update for update, _ in results]
         before = _named(seen, "param/")
+
+
+def _widest(leaf: Any) -> Any:
+    """Floats and counts in 64 bits, as the comparison has them."""
+    kind = {"f": np.float64, "i": np.int64}.get(np.asarray(leaf).dtype.kind)
+    return leaf if kind is None else jnp.asarray(leaf, kind)
 
 
 def _is_unused(source: Source, divergence: Divergence) -> bool:
@@ -201,13 +242,10 @@ def _is_unused(source: Source, divergence: Divergence) -> bool:
 def _layer(source: Source, port: Port, divergence: Divergence, again: Again) -> Name:
     steps = divergence.step + 1 + _STEPS_BEYOND // 2
     for mistake in source.mistakes():
-        try:
-            result = again(port, mistake, steps)
-        except (RuntimeError, TypeError, ValueError):
-            continue  # a mistake that this network's shapes do not allow
-        if result.divergence is None:
+        result = again(port, mistake, steps)
+        if result.divergence is None and result.steps:
             trap = mistake.partition("@")[0].partition("/")[0]
-            text = f"torch with the same mistake and the port agree over {result.steps} steps"
+            text = f"torch with the same mistake and the port agree over {_steps(result.steps)}"
             return Name(trap, text)
     return Name(None)
 

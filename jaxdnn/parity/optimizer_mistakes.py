@@ -37,7 +37,7 @@ def candidates(header: Header) -> Iterator[tuple[str, Transformation]]:
     """
     if not _is_known(header):
         return
-    name, settings = header["optimizer"]["name"], header["optimizer"]["settings"]
+    name, settings = header["optimizer"]["name"], _settings(header)
     schedule, momentum = _schedules(header)
     lr = _lr(header) if schedule is None else schedule
     for trap, optimizer in _optimizers(name, settings, lr):
@@ -76,16 +76,27 @@ def _lr(header: Header) -> float:
 
 
 def _optimizer(header: Header, lr: Any, momentum: Any = None) -> Transformation:
-    settings = dict(header["optimizer"]["settings"])
-    name = header["optimizer"]["name"]
-    if momentum is not None:
-        if "betas" in settings:
-            settings["betas"] = (momentum, settings["betas"][1])
-        else:
-            settings["momentum"] = momentum
-    for key in ("base_momentum", "max_momentum"):
-        settings.pop(key, None)
-    return optim.from_settings(name, settings, lr=lr)
+    name, settings = header["optimizer"]["name"], _settings(header)
+    if momentum is None:
+        return optim.from_settings(name, settings, lr=lr)
+    # from_settings reads numbers; a scheduled momentum is given to the optimiser itself.
+    kept = {k: v for k, v in settings.items() if k not in ("lr", "initial_lr", *_OF_THE_LOOP)}
+    if "betas" in kept:
+        kept["betas"] = (momentum, kept["betas"][1])
+        kept.pop("decoupled_weight_decay", None)
+        return (optim.adamw if name == "AdamW" else optim.adam)(lr, **kept)
+    kept["momentum"] = momentum
+    return (optim.sgd if name == "SGD" else optim.rmsprop)(lr, **kept)
+
+
+def _settings(header: Header) -> dict[str, Any]:
+    """What the optimiser was built with, without what a scheduler left there."""
+    left = ("base_momentum", "max_momentum", "max_lr", "min_lr")
+    return {k: v for k, v in header["optimizer"]["settings"].items() if k not in left}
+
+
+_OF_THE_LOOP = ("capturable", "differentiable", "foreach", "fused")
+"""Settings that say how torch computes, not what."""
 
 
 def _wrapped(header: Header, optimizer: Transformation) -> Transformation:
@@ -107,7 +118,9 @@ def _accumulated(header: Header, optimizer: Transformation) -> Transformation:
 
 
 def _multi_steps(optimizer: Transformation, every: int) -> Transformation:
-    return optax.MultiSteps(optimizer, every).gradient_transformation()
+    # By default the sums are in float32, whatever the gradients are.
+    steps = optax.MultiSteps(optimizer, every, accumulator_dtype=None)  # type: ignore[arg-type]
+    return steps.gradient_transformation()
 
 
 def _clip_each(limit: float) -> Transformation:
@@ -373,8 +386,8 @@ def _wrong_schedules(
         yield "step-smooth", slow(optax.exponential_decay(lr, size, gamma)), None
     if name == "OneCycleLR":
         if momentum is not None:
-            yield "one-cycle-momentum", schedule, None
-            yield "one-cycle-momentum", schedule, settings["max_momentum"]
+            for constant in (settings["max_momentum"], settings["base_momentum"], 0.9):
+                yield "one-cycle-momentum", schedule, constant
         cosine = optax.cosine_onecycle_schedule(
             settings["total_steps"],
             settings["max_lr"],

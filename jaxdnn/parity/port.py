@@ -173,7 +173,9 @@ class Runner:
                     "must keep the type it is given."
                 )
             buffers = jax.tree.map(jnp.asarray, self._of(tensors, "buffer/"))
-            return PortState(params, self._run.init(params), buffers)
+            # What a transformation keeps in float32 would hide the mathematics in rounding.
+            opt_state = jax.tree.map(self._cast, self._run.init(params))
+            return PortState(params, opt_state, buffers)
 
     def resume(self, tensors: Mapping[str, np.ndarray], opt_state: optax.OptState) -> PortState:
         """The state that torch is in.
@@ -242,10 +244,12 @@ class Runner:
         }
 
     def _cast(self, array: Any) -> Array:
-        """Floats of this runner's type; integers as wide as JAX has them."""
+        """Floats of this runner's type; counts, which schedules divide, as wide as those."""
         if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
             return array
         array = np.asarray(array)
         if array.dtype.kind == "f":
             return jnp.asarray(array.astype(self.dtype))
+        if array.dtype == np.int32 and self.dtype == "float64":
+            array = array.astype(np.int64)
         return jnp.asarray(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))

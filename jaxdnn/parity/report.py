@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from jaxdnn.parity.compare import PHASES, Divergence, phase_of
 from jaxdnn.parity.traps import TRAPS
 
@@ -237,8 +239,10 @@ def _summary(tier: Tier) -> str:
         if tier.horizon is None:
             return text + "two right runs an ulp apart at the start stay together"
         return text + f"two right runs an ulp apart at the start part at step {tier.horizon}"
-    text = f"{tier.steps} steps, at most {tier.allowed:.0e} apart where right"
-    if tier.movement:
+    text = f"{tier.steps} step{'s' * (tier.steps != 1)} compared"
+    if tier.first_divergence is None:
+        text += f", at most {tier.allowed:.0e} apart"
+    if tier.movement and tier.first_divergence is None:
         worst = max(tier.movement, key=lambda name: tier.movement[name])
         text += f"; the parameters' errors are up to {tier.movement[worst]:.1e} of their movement"
         text += f" ({worst})"
@@ -259,6 +263,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

@@ -231,13 +231,12 @@ def verify_figures(workflow_id: str, data: MNIST | None) -> Figures:
     """
     began = time.perf_counter()
     workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
-    inputs = getattr(module, "Inputs", None)
-    if inputs is None:
+    if not hasattr(module, "Inputs"):
         result = module.run()
     else:
-        given = data if data is not None else inputs().load(module.SEED)[0]
-        result = module.run(module.SEED, module.Config(), given)
+        given, source = (data, "MNIST") if data else module.Inputs().load(module.SEED)
+        result = module.run(module.SEED, module.Config(), given, data_source=source)
     figures = documented.compare(result.figures)
     reachable, printed = documented.count(workflow.family)
-    reproduced = sum(f.reproduced + f.within_rounding for f in figures if f.reachable)
+    reproduced = int(sum(f.reproduced + f.within_rounding for f in figures if f.reachable))
     return Figures(workflow_id, printed, reachable, reproduced, time.perf_counter() - began)
