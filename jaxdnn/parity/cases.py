@@ -29,7 +29,7 @@ from jaxdnn.workflows import (
     two_layer_net,
 )
 
-__all__ = ["CASES", "Case", "TorchSide"]
+__all__ = ["CASES", "Case", "TorchSide", "network"]
 
 Batch = tuple[np.ndarray, ...]
 
@@ -86,8 +86,13 @@ def _bare(step: Callable[..., Any]) -> Steps:
     return Steps(steps, lambda params: (), from_torch)
 
 
-def _network(loss: Callable[..., Any], optimizer: optax.GradientTransformation) -> Steps:
-    """A module under an optimiser."""
+def network(loss: Callable[..., Any], optimizer: optax.GradientTransformation) -> Steps:
+    """A module under an optimiser, as a training run.
+
+    Args:
+      loss: ``loss(params, *batch) -> scalar``.
+      optimizer: any optax transformation.
+    """
 
     def steps(state: PortState, *batch: Any) -> tuple[PortState, Seen]:
         before = TrainState(state.params, state.opt_state)
@@ -191,7 +196,7 @@ def _layer() -> Case:
         )
 
     optimizer = gradient_descent.layer_optimizer(gradient_descent.Config())
-    return Case("gradient-descent", lambda: _network(gradient_descent.layer_loss, optimizer), torch)
+    return Case("gradient-descent", lambda: network(gradient_descent.layer_loss, optimizer), torch)
 
 
 def _two_layer(*, as_printed: bool | None) -> Case:
@@ -235,7 +240,7 @@ def _sequential() -> Case:
         )
 
     optimizer = optax.sgd(two_layer_net.Config().lr)
-    return Case("two-layer-net", lambda: _network(two_layer_net.sequential_loss, optimizer), torch)
+    return Case("two-layer-net", lambda: network(two_layer_net.sequential_loss, optimizer), torch)
 
 
 def _momentum(*, full_batch: bool) -> Case:
@@ -257,7 +262,7 @@ def _momentum(*, full_batch: bool) -> Case:
         )
 
     optimizer = momentum_sgd.optimizer(momentum_sgd.Config())
-    return Case("momentum-sgd", lambda: _network(momentum_sgd.loss, optimizer), torch)
+    return Case("momentum-sgd", lambda: network(momentum_sgd.loss, optimizer), torch)
 
 
 def _plane() -> Case:
@@ -289,7 +294,7 @@ def _plane_by_layer() -> Case:
 
     optimizer = linear_regression.layer_optimizer(linear_regression.Config())
     return Case(
-        "linear-regression", lambda: _network(linear_regression.layer_loss, optimizer), torch
+        "linear-regression", lambda: network(linear_regression.layer_loss, optimizer), torch
     )
 
 
@@ -306,7 +311,7 @@ def _sums() -> Case:
         )
 
     optimizer = sum_classifier.optimizer(sum_classifier.Config())
-    return Case("sum-classifier", lambda: _network(sum_classifier.loss, optimizer), torch)
+    return Case("sum-classifier", lambda: network(sum_classifier.loss, optimizer), torch)
 
 
 def _table(batch_size: int | None) -> Case:
@@ -330,7 +335,7 @@ def _table(batch_size: int | None) -> Case:
         )
 
     optimizer = tabular_dnn.optimizer(tabular_dnn.Config())
-    return Case("tabular-dnn", lambda: _network(tabular_dnn.loss, optimizer), torch)
+    return Case("tabular-dnn", lambda: network(tabular_dnn.loss, optimizer), torch)
 
 
 def _digits(workflow: str, module: Any) -> Case:
@@ -356,7 +361,7 @@ def _digits(workflow: str, module: Any) -> Case:
         )
 
     optimizer = module.optimizer(module.Config())
-    return Case(workflow, lambda: _network(module.loss, optimizer), torch_side, needs_mnist=True)
+    return Case(workflow, lambda: network(module.loss, optimizer), torch_side, needs_mnist=True)
 
 
 def _split(orders: Any, batch_size: int) -> Iterator[np.ndarray]:

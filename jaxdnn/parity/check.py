@@ -243,9 +243,9 @@ def judge(
     if not precisions or set(precisions) - {"float64", "float32"}:
         raise ValueError(f"precisions must be of 'float64' and 'float32'; got {precisions!r}.")
     run = steps_of(port)
-    trajectory = Trajectory(source, run, port_batches, single="float32" in precisions)
+    trajectory = Trajectory(source, run, port_batches, precisions=precisions)
     trajectory.run(on_step)
-    report = trajectory.report(precisions)
+    report = trajectory.report()
     if report.verdict != "fail" or trajectory.first_divergence is None:
         return report
     found = _name(source, port, trajectory.first_divergence, port_batches)
@@ -256,7 +256,7 @@ def _name(
     source: Source, port: Port, divergence: Divergence, port_batches: Batches | None
 ) -> naming.Name:
     def again(port: Port, mistake: str | None, steps: int) -> naming.Rerun:
-        trajectory = Trajectory(source, steps_of(port), port_batches, single=False)
+        trajectory = Trajectory(source, steps_of(port), port_batches, precisions=("float64",))
         try:
             trajectory.run(recorded=itertools.islice(source.steps(mistake=mistake), steps))
         except (TypeError, ValueError, RuntimeError):

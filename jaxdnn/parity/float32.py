@@ -155,7 +155,9 @@ def horizon(runner: Runner, start: Arrays, batches: Iterable[Sequence[np.ndarray
     """
     single = {key: np.asarray(array, np.float32) for key, array in start.items()}
     moved = {
-        key: np.nextafter(array, np.float32(np.inf)) if key.startswith("param/") else array
+        key: np.asarray(np.nextafter(array, np.float32(np.inf)))
+        if key.startswith("param/")
+        else array
         for key, array in single.items()
     }
     one, other = runner.start(single), runner.start(moved)

@@ -1,6 +1,7 @@
 """The same steps in the forms that JAX gives them: jitted, eager, scanned, batched, sharded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,9 @@ def _few(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
 
 
-def _loop(step, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
+def _loop(
+    step: Callable[..., Any], state: PortState, stacked: list[np.ndarray], count: int
+) -> PyTree:
     seen: list[Seen] = []
     for i in range(count):
         state, info = step(state, *(jnp.asarray(array[i]) for array in stacked))
@@ -77,7 +80,7 @@ def _scan(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -
 def _lane(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
     """The first of two lanes, of which the second starts elsewhere."""
 
-    def lanes(tree: PyTree, factor: float) -> PyTree:
+    def lanes(tree: PyTree, factor: float | int) -> PyTree:
         return jax.tree.map(lambda a: np.stack([np.asarray(a), factor * np.asarray(a)]), tree)
 
     axes = [None] * len(stacked)
@@ -102,7 +105,7 @@ def _sharded(run: Steps, state: PortState, stacked: list[np.ndarray], count: int
 
 
 def _distance(expected: PyTree, actual: PyTree) -> float:
-    def relative(ours: jax.Array, theirs: jax.Array) -> float:
+    def relative(ours: Any, theirs: Any) -> float:
         one, other = np.asarray(ours), np.asarray(theirs)
         scale = np.max(np.abs(one), initial=0.0)
         difference = np.max(np.abs(one - other), initial=0.0)

@@ -164,15 +164,7 @@ class Runner:
           ValueError: ``from_torch`` makes another type of them.
         """
         with precision(self.dtype):
-            params = self._run.from_torch(self._of(tensors, "param/"))
-            params = jax.tree.map(jnp.asarray, params)
-            wrong = {str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {self.dtype}
-            if wrong:
-                raise ValueError(
-                    f"from_torch makes {' and '.join(sorted(wrong))} of {self.dtype} arrays; it "
-                    "must keep the type it is given."
-                )
-            buffers = jax.tree.map(jnp.asarray, self._of(tensors, "buffer/"))
+            params, buffers = self._parameters(tensors), self._buffers(tensors)
             # What a transformation keeps in float32 would hide the mathematics in rounding.
             opt_state = jax.tree.map(self._cast, self._run.init(params))
             return PortState(params, opt_state, buffers)
@@ -187,13 +179,13 @@ class Runner:
         Returns:
           The port's state, of this runner's type.
         """
-        params, _, buffers = self.start(tensors)
         moments = {
             key: array.astype(self.dtype)
             for key, array in tensors.items()
             if key.startswith("optimizer/")
         }
         with precision(self.dtype):
+            params, buffers = self._parameters(tensors), self._buffers(tensors)
             opt_state = jax.tree.map(self._cast, opt_state)
             opt_state = states.restore(
                 opt_state, moments, self._from_torch, like=params, optimizer=self._optimizer
@@ -232,6 +224,20 @@ class Runner:
             return None
         with precision(self.dtype):
             return np.asarray(self._output(state, self._cast(np.asarray(x))))
+
+    def _parameters(self, tensors: Mapping[str, np.ndarray]) -> Params:
+        params = self._run.from_torch(self._of(tensors, "param/"))
+        params = jax.tree.map(jnp.asarray, params)
+        wrong = {str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {self.dtype}
+        if wrong:
+            raise ValueError(
+                f"from_torch makes {' and '.join(sorted(wrong))} of {self.dtype} arrays; it must "
+                "keep the type it is given."
+            )
+        return params
+
+    def _buffers(self, tensors: Mapping[str, np.ndarray]) -> dict[str, Array]:
+        return jax.tree.map(jnp.asarray, self._of(tensors, "buffer/"))
 
     def _from_torch(self, tensors: Arrays) -> PyTree:
         return jax.tree.map(jnp.asarray, self._run.from_torch(tensors))

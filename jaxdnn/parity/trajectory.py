@@ -27,7 +27,8 @@ class Trajectory:
       source: torch's run.
       run: the port's.
       port_batches: the port's own batches; by default torch's.
-      single: whether the float32 states are compared too.
+      precisions: which of ``"float64"`` and ``"float32"`` decide. Without float64, the port goes
+        on from torch's state where the two part.
 
     Attributes:
       first_divergence: None, or where the two part in float64.
@@ -35,8 +36,14 @@ class Trajectory:
     """
 
     def __init__(
-        self, source: Source, run: Steps, port_batches: Batches | None = None, *, single: bool
+        self,
+        source: Source,
+        run: Steps,
+        port_batches: Batches | None = None,
+        *,
+        precisions: Sequence[str] = ("float64", "float32"),
     ) -> None:
+        self._precisions, single = precisions, "float32" in precisions
         self._source, self._port_batches = source, port_batches
         self._start = source.start()
         shapes = {
@@ -150,6 +157,8 @@ class Trajectory:
                 self._resynchronised.append(self.steps)
                 return self._double.resume(self._known(expected), after.opt_state)
             found = alone
+        if "float64" not in self._precisions:
+            return self._double.resume(self._known(expected), state.opt_state)
         # A state that was other one step before is where the mistake began.
         pending = self._pending
         self.first_divergence = (
@@ -209,13 +218,9 @@ class Trajectory:
                     movement[key.removeprefix("param/")] = float(error / moved)
         return movement
 
-    def report(self, precisions: Sequence[str]) -> Report:
-        """The verdict.
-
-        Args:
-          precisions: those that decide.
-        """
-        tiers = self._tiers(precisions)
+    def report(self) -> Report:
+        """The verdict."""
+        tiers = self._tiers()
         diverged = any(tier.first_divergence for tier in tiers)
         reasons = environment.canaries()
         if not diverged:
@@ -231,10 +236,10 @@ class Trajectory:
             },
         )
 
-    def _tiers(self, precisions: Sequence[str]) -> tuple[Tier, ...]:
-        tiers = [self._tier()] if "float64" in precisions else []
+    def _tiers(self) -> tuple[Tier, ...]:
+        tiers = [self._tier()] if "float64" in self._precisions else []
         # What is wrong in float64 is wrong in float32 too, and says nothing about rounding.
-        if "float32" in precisions and not (tiers and self.first_divergence):
+        if self._single is not None and not self.first_divergence:
             tiers.append(self._roundings.tier(self._horizon()))
         return tuple(tiers)
 

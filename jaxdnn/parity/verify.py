@@ -19,7 +19,15 @@ from jaxdnn.parity.source import Recording, Source
 from jaxdnn.parity.trajectory import TOLERANCE, Trajectory
 from jaxdnn.workflows import data_loading, documented
 
-__all__ = ["Figures", "Outcome", "record", "verify_case", "verify_data_loading", "verify_figures"]
+__all__ = [
+    "Figures",
+    "Outcome",
+    "TorchSource",
+    "record",
+    "verify_case",
+    "verify_data_loading",
+    "verify_figures",
+]
 
 _FORM_STEPS = 2
 
@@ -71,15 +79,20 @@ class Figures(NamedTuple):
         return "pass" if self.reproduced == self.reachable else "fail"
 
 
-class _TorchSource:
-    """A row's torch side; a `jaxdnn.parity.source.Source`."""
+class TorchSource:
+    """A row's torch side; a `jaxdnn.parity.source.Source`.
+
+    Args:
+      side: the row in torch.
+      samples: float32 states.
+    """
 
     def __init__(self, side: TorchSide, samples: int) -> None:
+        import torch
+
         from reference_torch import description
 
         self._side, self._samples = side, samples
-        import torch
-
         self.header: Mapping[str, Any] = {
             "steps": len(side.batches),
             "optimizer": {"name": side.optimizer, "settings": None},
@@ -88,18 +101,22 @@ class _TorchSource:
         }
 
     def start(self) -> Arrays:
+        """The parameters before the first step."""
         return {f"param/{k}": np.asarray(v, np.float64) for k, v in self._side.start.items()}
 
     def steps(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+        """What each step computed, if wanted with float32 states."""
         from reference_torch.trajectory import trajectory
 
         number = self._samples if samples else 0
         return trajectory(self._side.stepper(), self._side.batches, samples=number)
 
     def batches(self) -> Iterator[Sequence[np.ndarray]]:
+        """What it trains on."""
         return iter(self._side.batches)
 
     def mistakes(self) -> Iterator[str]:
+        """None: the workflows' layers are not searched."""
         return iter(())
 
 
@@ -131,9 +148,9 @@ def verify_case(
     case = CASES[row]
     run = case.run()
     source = _source(case, row, data, steps, samples, recording)
-    trajectory = Trajectory(source, run, single="float32" in precisions)
+    trajectory = Trajectory(source, run, precisions=precisions)
     trajectory.run()
-    report = trajectory.report(precisions)
+    report = trajectory.report()
     batches = [list(batch) for _, batch in zip(range(_FORM_STEPS), source.batches(), strict=False)]
     apart = forms.agreement(run, source.start(), batches) if with_forms else {}
     return Outcome(case.workflow, row, report, apart, time.perf_counter() - began)
@@ -144,7 +161,7 @@ def _source(
 ) -> Source:
     if recording is not None:
         return Recording(recording, name=row, steps=steps)
-    return _TorchSource(case.torch(data, steps), samples)
+    return TorchSource(case.torch(data, steps), samples)
 
 
 def record(
@@ -168,7 +185,7 @@ def record(
     """
     from reference_torch import recording
 
-    def steps_of(row: str, source: _TorchSource) -> Iterator[Arrays]:
+    def steps_of(row: str, source: TorchSource) -> Iterator[Arrays]:
         on_row(row)
         return source.steps(samples=True)
 
@@ -178,7 +195,7 @@ def record(
         size = sum(array.nbytes for array in side.start.values())
         # A state, and the step from it in two precisions, with gradients and moments.
         few = int(np.clip(1e8 / (11 * max(size, 1)), 4, samples))
-        source = _TorchSource(side, few)
+        source = TorchSource(side, few)
         runs[row] = recording.Recorded(source.header, source.start(), _Later(steps_of, row, source))
     recording.write(path, runs)
 
