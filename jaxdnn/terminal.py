@@ -248,23 +248,26 @@ def show_verification(
       seconds: it took in all.
     """
     columns = (("activation", "output", "loss"), ("grad",), ("optimizer",), ("param",))
-    headings = ("workflow", "row", "precision", "steps", *("loss", "grad", "state", "param"))
+    headings = ("workflow", "precision", "steps", *("loss", "grad", "state", "param"))
     table = Table(*headings, "forms", "verdict", box=None, pad_edge=False)
-    for column in table.columns:
-        column.no_wrap = True
-    for column in table.columns[3:-1]:
+    for column in table.columns[2:-1]:
         column.justify = "right"
     for outcome in outcomes:
         for i, tier in enumerate(outcome.report.tiers):
-            unit = 1e-16 if tier.precision == "float64" else 1.0
             found = [[e for e in map(tier.largest, phases) if e is not None] for phases in columns]
-            cells = [f"{max(e for _, e in each) / unit:.3g}" if each else "-" for each in found]
-            apart = max(outcome.forms.values(), default=None) if i == 0 else None
-            forms = "" if apart is None else f"{apart / 1e-16:.3g}"
-            name = (outcome.workflow, outcome.row) if i == 0 else ("", "")
-            verdict = outcome.verdict if i == 0 else ""
-            table.add_row(*name, tier.precision, str(tier.steps), *cells, forms, verdict)
-    console.print(table)
+            cells = [_error(tier, max(e for _, e in each)) if each else "-" for each in found]
+            first = i == 0
+            apart = max(outcome.forms.values(), default=None) if first else None
+            table.add_row(
+                f"{outcome.workflow} {outcome.row}" if first else "",
+                tier.precision,
+                str(tier.steps),
+                *cells,
+                "" if apart is None else _error(tier, apart),
+                outcome.verdict if first else "",
+            )
+    # Numbers that are cut off are worse than lines that a narrow terminal breaks.
+    console.print(table, width=max(console.width, 88))
     console.print(
         "\nfloat64: the largest error, relative, in units of 1e-16; up to 10000 passes. float32: "
         "one\nstep from each of many states, in multiples of torch's own rounding error; up to 3 "
@@ -292,6 +295,13 @@ def show_verification(
         if verdict in verdicts
     )
     console.print(f"\n{counts} in {seconds:.0f} s", markup=False)
+
+
+def _error(tier: Any, error: float) -> str:
+    if tier.precision != "float64":
+        return f"{error:.2f}"
+    units = error / 1e-16
+    return f"{units:.1f}" if units < 10 else f"{units:.0f}" if units < 1e5 else f"{units:.0e}"
 
 
 _BRIEF = 3

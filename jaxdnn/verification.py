@@ -158,9 +158,9 @@ def _tasks(options: Options, chosen: Sequence[str]) -> Iterator[Task]:
 
     recorded = None
     if options.replay is not None:
-        from jaxdnn.parity.source import Recording
+        from jaxdnn.parity.source import recorded_runs
 
-        recorded = Recording(options.replay).names
+        recorded = recorded_runs(options.replay)
     seen: set[str] = set()
     for row in _rows(chosen):
         if recorded is None or row in recorded:

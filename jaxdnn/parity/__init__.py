@@ -1,10 +1,13 @@
-"""The comparison with PyTorch: observations of every step on both sides, and where they part.
+"""Is a port from torch to JAX right, and if not, where does it part, and why?
 
-An observation is an ordered mapping from ``phase/tensor`` to a NumPy array, in the order in which a
-step computes them: ``batch/…``, ``loss``, ``grad/…``, ``optimizer/…``, ``param/…``. Tensors have
-torch's names and layout. Each framework yields its observations step by step
-(`jaxdnn.parity.observe.observe`, `reference_torch.observe.observe`), and
-`jaxdnn.parity.compare` takes two such streams.
+`check_port` trains both sides and reports, `assert_port` is the same for a test, `replay` compares
+with a recording where torch is not installed, and `check_initialisation` compares how the two draw
+their start. `TRAPS` is the catalogue of mistakes that are known by name.
+
+Below them, an observation is an ordered mapping from ``phase/tensor`` to a NumPy array, in the
+order in which a step computes them: ``batch/…``, ``loss``, ``grad/…``, ``optimizer/…``,
+``param/…``. Tensors have torch's names and layout. Each framework yields its observations step by
+step (`observe`, `reference_torch.observe.observe`), and `compare` takes two such streams.
 """
 
 from jaxdnn.parity.check import assert_port, check_port, replay

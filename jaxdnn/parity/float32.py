@@ -126,12 +126,19 @@ class Roundings:
         square = sum(float(np.sum(scaled[k] ** 2)) for k in names)
         betas = (self._optimizer["settings"] or {}).get("betas", (0.9, 0.999))
         unit = 2.0**-24
-        bound = sum(2 * unit / (1 - float(beta) ** (step + 1)) for beta in betas) + 4 * unit
+        bound = sum(_correction_error(float(beta), step + 1) for beta in betas) + 4 * unit
         if not square or not 0 < abs(product / square) <= bound:
             return port
         factor = product / square
         self._correction = max(self._correction, abs(factor))
         return port | {key: port[key] - factor * updates[key] for key in names}
+
+
+def _correction_error(beta: float, count: int) -> float:
+    """Of 1 - beta ** count, relative, where beta and its power are rounded to float32."""
+    rounded = abs(float(np.float32(beta)) - beta) / beta if beta else 0.0
+    power = beta**count
+    return power / (1 - power) * (count * rounded + 2 * 2.0**-24)
 
 
 _OPTAX_ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)

@@ -182,7 +182,7 @@ def _repeated(drawn: PyTree, to_torch: Callable[[PyTree], Arrays]) -> tuple[str,
     # The first numbers of each leaf: of one key, they are the same or in proportion.
     firsts = [leaf.reshape(len(leaf), -1)[:, :4] for _, leaf in paths]
     for name, values in zip(names, firsts, strict=True):
-        if np.any(values) and not np.any(np.ptp(values, axis=0)):
+        if np.ptp(values) and not np.any(np.ptp(values, axis=0)):
             return name, "with any other key"
     random = [(n, v) for n, v in zip(names, firsts, strict=True) if np.all(np.ptp(v, axis=0))]
     for (one, a), (other, b) in itertools.combinations(random, 2):

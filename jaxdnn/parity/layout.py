@@ -104,9 +104,9 @@ def _move(
         for axes in itertools.permutations(range(positions.ndim)):
             turned = ordered.transpose(axes)
             if turned.shape == positions.shape and np.array_equal(turned, positions):
-                return lambda arrays: np.array(arrays[first].transpose(axes), order="C", copy=True)
+                return lambda arrays: arrays[first].transpose(axes)
 
     def gather(arrays: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([np.ravel(array) for array in arrays])[positions]
+        return np.asarray(np.concatenate([np.ravel(array) for array in arrays])[positions])
 
     return gather

@@ -15,7 +15,7 @@ from jaxdnn.parity.port import BATCH, Arrays, Port, precision
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Live", "Recording", "Source", "live"]
+__all__ = ["Live", "Recording", "Source", "live", "recorded_runs"]
 
 Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -129,6 +129,30 @@ def _activation_names(port: Port, start: Arrays, x: np.ndarray) -> list[str]:
         return list(jax.eval_shape(port.activations, tree, x))
 
 
+def recorded_runs(path: str | Path) -> tuple[str, ...]:
+    """The names of the runs in a file that `reference_torch.record` wrote.
+
+    Raises:
+      CheckpointError: it is no recording, or is damaged.
+    """
+    return tuple(_open(path)[1])
+
+
+def _open(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """The file, and the headers of its runs."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(str(path), framework="numpy")
+        contents = json.loads((file.metadata() or {})["recording"])
+        known, runs = contents["format"] == "jaxdnn recording 1", contents["runs"]
+    except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is no recording of a torch run: {error}") from error
+    if not known:
+        raise CheckpointError(f"{path} is a recording of another format: {contents['format']}.")
+    return file, runs
+
+
 class Recording:
     """A run in a file that `reference_torch.record` wrote.
 
@@ -137,34 +161,21 @@ class Recording:
       name: of the run; `reference_torch.record` calls its only one ``run``.
       steps: at most so many of its steps.
 
-    Attributes:
-      names: of all runs in the file.
-
     Raises:
       CheckpointError: it is no recording, or is damaged.
     """
 
     def __init__(self, path: str | Path, *, name: str = "run", steps: int | None = None) -> None:
-        from safetensors import SafetensorError, safe_open
 
-        try:
-            self._file = safe_open(str(path), framework="numpy")
-            metadata = self._file.metadata() or {}
-            contents = json.loads(metadata["recording"])
-            known = contents["format"] == "jaxdnn recording 1"
-            self.names: tuple[str, ...] = tuple(contents["runs"])
-        except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"{path} is no recording of a torch run: {error}") from error
-        if not known:
-            raise CheckpointError(f"{path} is a recording of another format: {contents['format']}.")
-        if name not in self.names:
-            raise CheckpointError(f"{path} has no run {name!r}, but {', '.join(self.names)}.")
-        header = contents["runs"][name]
+        self._file, runs = _open(path)
+        if name not in runs:
+            raise CheckpointError(f"{path} has no run {name!r}, but {', '.join(runs)}.")
+        header = runs[name]
         if steps is not None:
             header["steps"] = min(steps, header["steps"])
         self.header: Mapping[str, Any] = header
         self._keys: dict[str, list[str]] = {}
-        for key in self._file.keys():  # noqa: SIM118 (no mapping)
+        for key in self._file.offset_keys():  # in the order in which they were written
             run, _, rest = key.partition("/")
             if run == name:
                 step, _, tensor = rest.partition("/")
@@ -191,7 +202,9 @@ class Recording:
         return iter(())
 
     def _step(self, step: str, *, samples: bool = True) -> Arrays:
-        names = (name for name in self._keys[step] if samples or not name.startswith("sample/"))
+        names = (
+            name for name in self._keys.get(step, ()) if samples or not name.startswith("sample/")
+        )
         return {name: self._tensor(step, name) for name in names}
 
     def _tensor(self, step: str, name: str) -> np.ndarray:

@@ -26,7 +26,7 @@ STEPS = {
     "W09": 400,
     "W10": 20,
     "W11": 30,
-    **dict.fromkeys(["W13 as printed", "W13 as meant", "W14", "W15"], 20),
+    **dict.fromkeys(["W13 printed", "W13 meant", "W14", "W15"], 20),
     "W16 W19 W20": 72,
     "W20 batches": 500,
     "W23": 300,
