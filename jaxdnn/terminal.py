@@ -250,6 +250,7 @@ def show_verification(
     columns = (("activation", "output", "loss"), ("grad",), ("optimizer",), ("param",))
     headings = ("workflow", "precision", "steps", *("loss", "grad", "state", "param"))
     table = Table(*headings, "forms", "verdict", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for column in table.columns[2:-1]:
         column.justify = "right"
     for outcome in outcomes:
@@ -263,11 +264,11 @@ def show_verification(
                 tier.precision,
                 str(tier.steps),
                 *cells,
-                "" if apart is None else _error(tier, apart),
+                "" if apart is None else _units(apart),
                 outcome.verdict if first else "",
             )
     # Numbers that are cut off are worse than lines that a narrow terminal breaks.
-    console.print(table, width=max(console.width, 88))
+    console.print(table, width=max(console.width, 97))
     console.print(
         "\nfloat64: the largest error, relative, in units of 1e-16; up to 10000 passes. float32: "
         "one\nstep from each of many states, in multiples of torch's own rounding error; up to 3 "
@@ -298,8 +299,11 @@ def show_verification(
 
 
 def _error(tier: Any, error: float) -> str:
-    if tier.precision != "float64":
-        return f"{error:.2f}"
+    return _units(error) if tier.precision == "float64" else f"{error:.2f}"
+
+
+def _units(error: float) -> str:
+    """In units of 1e-16."""
     units = error / 1e-16
     return f"{units:.1f}" if units < 10 else f"{units:.0f}" if units < 1e5 else f"{units:.0e}"
 

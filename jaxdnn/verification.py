@@ -71,13 +71,13 @@ def run(options: Options, interruption: Interruption) -> int:
     _check(options)
     console = terminal.console()
     chosen = options.workflows or list(workflows.WORKFLOWS)
-    # The page of a sharded step needs two devices, and a process has one CPU unless told so.
+    # A sharded step needs two devices, and a process has one CPU unless it is told otherwise.
     count = "--xla_force_host_platform_device_count"
     if count not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     needs_mnist = {"lenet", "mnist-dnn"} & set(chosen)
-    if needs_mnist and not (options.replay and options.precision):
+    if needs_mnist:
         from jaxdnn.data import mnist
 
         with terminal.download_bars(console) as bars:

@@ -55,6 +55,7 @@ class TorchRun:
     def __post_init__(self) -> None:
         if not len(self.batches):
             raise ValueError("There are no batches to train on.")
+        _require_pair(self.batches[0])
         owned = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         if not owned & {id(p) for p in self.module.parameters()}:
             raise ValueError(
@@ -73,6 +74,11 @@ class TorchRun:
         modules = dict(self.module.named_modules())
         if unknown := [name for name in self.activations if name not in modules]:
             raise ValueError(f"The module has no submodules {', '.join(unknown)}.")
+
+
+def _require_pair(batch: Any) -> None:
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise ValueError("A batch must be a pair of arrays, inputs and targets.")
 
 
 def _steps_taken(fields: dict[str, Any]) -> bool:
@@ -178,8 +184,7 @@ class _ModuleStepper:
     def step(self, batch: Batch, number: int) -> Arrays:
         """Train on one batch, and say what happened."""
         run, named = self.run, dict(self.module.named_parameters())
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise ValueError("A batch must be a pair of arrays, inputs and targets.")
+        _require_pair(batch)
         x, y = as_tensors(batch, self.dtype, next(self.module.parameters()).device)
         seen = {"batch/x": as_array(x), "batch/y": as_array(y)}
         with contextlib.ExitStack() as hooks, undisturbed(self.dtype):

@@ -215,6 +215,10 @@ def _port(
 
 
 def _limited(batches: Batches, steps: int | None) -> Batches:
+    if not hasattr(batches, "__getitem__") or not hasattr(batches, "__len__"):
+        raise ValueError(
+            "batches must be a sequence, a list for instance: it is gone through twice."
+        )
     if steps is not None and steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}.")
     return batches if steps is None else batches[:steps]

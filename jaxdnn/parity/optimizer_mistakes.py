@@ -300,7 +300,7 @@ def _rmsprop(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
 
 
 def _adagrad(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
-    start, eps = settings["initial_accumulator_value"], settings["eps"]
+    start, eps = float(settings["initial_accumulator_value"]), settings["eps"]
     sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
     added = optax.add_decayed_weights(settings["weight_decay"])
     rate = optax.scale_by_learning_rate(lr)

@@ -196,7 +196,16 @@ class Runner:
         """Train on one batch, and say what happened, under torch's names."""
         with precision(self.dtype):
             arrays = [self._cast(np.asarray(array)) for array in batch]
-            state, seen = self._step(state, *arrays)
+            try:
+                state, seen = self._step(state, *arrays)
+            except TypeError as error:
+                if "cond" not in str(error) or self.dtype != "float64":
+                    raise
+                raise ValueError(
+                    "The port's optimiser keeps a state in float32 even where all else is float64, "
+                    "so its mathematics cannot be told from rounding; optax.MultiSteps does not "
+                    f"with accumulator_dtype=None. ({error})"
+                ) from error
             observation: Observation = dict(zip(BATCH, map(np.asarray, arrays), strict=False))
             for name, array in (seen.activations or {}).items():
                 observation[f"activation/{name}"] = np.asarray(array)
