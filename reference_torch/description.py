@@ -1,6 +1,5 @@
 """What a torch run is, in words that JSON knows: so that a port's mistakes can be named."""
 
-import copy
 import inspect
 from collections import Counter
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from reference_torch.training_run import TorchRun
+from reference_torch.training_run import TorchRun, copies
 from reference_torch.trajectory import as_tensors, undisturbed
 
 __all__ = ["describe", "environment"]
@@ -96,7 +95,7 @@ _OBSOLETE = ("size_average", "reduce")
 
 def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """The loss, and how often the network calls each function of torch."""
-    module, loss = copy.deepcopy((run.module, run.loss))
+    module, loss = copies(run.module, run.loss)
     dtype = next(module.parameters()).dtype
     x, y = as_tensors(run.batches[0], dtype, next(module.parameters()).device)
     with torch.no_grad(), undisturbed(dtype):

@@ -15,8 +15,11 @@ _AT_ZERO = {
     "aten::relu_",
     "aten::sgn",
     "aten::sign",
-    "aten::threshold",
+    "aten::_prelu_kernel",
+    "aten::celu",
+    "aten::rrelu_with_noise",
 }
+_AT_POINTS = {"aten::hardsigmoid": (-3.0, 3.0), "aten::hardswish": (-3.0, 3.0)}
 _AT_BOUNDS = {
     "aten::clamp",
     "aten::clamp_",
@@ -50,11 +53,13 @@ class Kinks(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        name, kwargs = func.name().partition(".")[0], kwargs or {}
-        result = func(*args, **kwargs)
-        if not args or not isinstance(args[0], torch.Tensor) or not args[0].is_floating_point():
-            return result
-        values = args[0]
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], torch.Tensor) and args[0].is_floating_point():
+            # Before the call, which may be in place.
+            self._watch(func.name().partition(".")[0], args[0], args, kwargs)
+        return func(*args, **kwargs)
+
+    def _watch(self, name: str, values: torch.Tensor, args: tuple, kwargs: dict) -> None:
         if name in _AT_ZERO:
             self._see(values.abs(), values)
         elif name in _AT_BOUNDS:
@@ -69,7 +74,13 @@ class Kinks(TorchDispatchMode):
             self._see(_lead(signed.flatten() if dim is None else signed, dim or 0), values)
         elif name == "aten::max_pool2d_with_indices":
             self._see(_pooling_lead(*args, **kwargs), values)
-        return result
+        elif name in _AT_POINTS:
+            for point in _AT_POINTS[name]:
+                self._see((values - point).abs(), values)
+        elif name in ("aten::threshold", "aten::hardshrink", "aten::softshrink"):
+            point = args[1] if len(args) > 1 else 0.5
+            for bound in (point,) if name == "aten::threshold" else (-point, point):
+                self._see((values - bound).abs(), values)
 
     def _see(self, distances: torch.Tensor, values: torch.Tensor) -> None:
         distances, scale = distances[distances > 0], values.abs().max() if values.numel() else 0

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from reference_torch.trajectory import (
     undisturbed,
 )
 
-__all__ = ["TorchRun", "start", "starts", "steps"]
+__all__ = ["TorchRun", "copies", "start", "starts", "steps"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,21 @@ class TorchRun:
         modules = dict(self.module.named_modules())
         if unknown := [name for name in self.activations if name not in modules]:
             raise ValueError(f"The module has no submodules {', '.join(unknown)}.")
+
+
+def copies(*parts: Any) -> tuple[Any, ...]:
+    """Copies that belong together as the parts do.
+
+    Raises:
+      ValueError: one cannot be copied.
+    """
+    try:
+        return copy.deepcopy(parts)
+    except Exception as error:
+        raise ValueError(
+            "The module and its optimiser cannot be copied, so they could not be left as they "
+            f"are: {error}"
+        ) from error
 
 
 def _require_pair(batch: Any) -> None:
@@ -142,13 +158,7 @@ class _ModuleStepper:
         self.run = run
         self.dtype = torch.float32
         self.accumulated: dict[str, torch.Tensor] = {}
-        try:
-            self._take(copy.deepcopy((run.module, run.optimizer, run.scheduler, run.loss)))
-        except Exception as error:
-            raise ValueError(
-                "The module and its optimiser cannot be copied, so they could not be left as they "
-                f"are: {error}"
-            ) from error
+        self._take(copies(run.module, run.optimizer, run.scheduler, run.loss))
         _start_exactly(self.optimizer)
 
     def _take(self, parts: tuple[Any, ...]) -> None:
@@ -230,7 +240,10 @@ class _ModuleStepper:
             self.scheduler is not None
             and (number + 1) % (run.accumulate * run.steps_per_epoch) == 0
         ):
-            self.scheduler.step()
+            with warnings.catch_warnings():
+                # A copied optimiser has lost the wrapper in which a scheduler looks for steps.
+                warnings.simplefilter("ignore", UserWarning)
+                self.scheduler.step()
 
     def _moments(self) -> Arrays:
         """The optimiser's tensors that are shaped like a parameter."""

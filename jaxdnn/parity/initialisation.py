@@ -112,7 +112,7 @@ def check_initialisation(
             )
             divergence = Divergence(0, "start", name, (), *deviations, statistic, detail)
             trap = _name(ours[name], shapes[name], seed)
-    if divergence is None and (repeated := _repeated(drawn, to_torch)):
+    if repeated := _repeated(drawn, to_torch):
         detail = f"holds the same numbers as {repeated[1]}"
         divergence = Divergence(0, "start", repeated[0], (), 0.0, 0.0, 0.0, detail)
         trap = "init-key-reuse"
@@ -159,6 +159,12 @@ def _distance(one: np.ndarray, other: np.ndarray) -> tuple[float, bool]:
     centred = one - np.mean(one), other - np.mean(other)
     alike = alike and abs(_deviations(*(np.square(side) for side in centred))) < _DEVIATIONS
     return statistic, bool(alike)
+
+
+def _is_alike(values: np.ndarray, drawn: np.ndarray) -> bool:
+    """Whether values may be of a known distribution: stricter, since a name needs more."""
+    spreads = abs(_deviations(np.square(values), np.square(drawn)))
+    return _kolmogorov_smirnov(values, drawn)[1] > _ALIKE and spreads < 4
 
 
 def _deviations(one: np.ndarray, other: np.ndarray) -> float:
@@ -220,6 +226,6 @@ def _name(values: np.ndarray, shape: tuple[int, ...], seed: int) -> str | None:
         draws = max(1, _VALUES // math.prod(kernel))
         keys = jax.random.split(jax.random.key(seed + 1), draws)
         drawn = np.ravel(jax.vmap(lambda key: initializer(key, kernel))(keys))  # noqa: B023
-        if _kolmogorov_smirnov(values, drawn)[1] > _ALIKE:
+        if _is_alike(values, drawn):
             return name
     return None

@@ -181,6 +181,12 @@ class Recording:
                 step, _, tensor = rest.partition("/")
                 self._keys.setdefault(step, []).append(tensor)
         self._name = name
+        trained = self._trained("start")
+        if any(self._trained(f"{i:06d}") != trained for i in range(header["steps"])):
+            raise CheckpointError(f"{path} is damaged: a step of {name!r} lacks parameters.")
+
+    def _trained(self, step: str) -> set[str]:
+        return {key for key in self._keys.get(step, ()) if key.startswith("param/")}
 
     def start(self) -> Arrays:
         """The parameters and buffers before the first step."""

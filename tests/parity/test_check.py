@@ -1,0 +1,733 @@
+"""The judgement on a port: what passes, what fails and where, and what proves nothing."""
+
+import copy
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from jaxtyping import Array
+from torch import nn
+
+from jaxdnn import losses, optim, parity
+from jaxdnn.parity import Report, environment
+
+Arrays = dict[str, np.ndarray]
+Batches = list[tuple[np.ndarray, np.ndarray]]
+
+DOUBLE = ("float64",)
+
+
+def batches_of(steps: int = 5, rows: int = 4) -> Batches:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(steps, rows, 3)).astype(np.float32)
+    y = generator.normal(size=(steps, rows, 2)).astype(np.float32)
+    return list(zip(x, y, strict=True))
+
+
+def network(between: nn.Module | None = None) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 4), between or nn.Tanh(), nn.Linear(4, 2))
+
+
+def dense(params: dict[str, Array], x: Array) -> Array:
+    return x @ params["kernel"] + params["bias"][None]
+
+
+def apply(params: Any, x: Array, between: Callable[[Array], Array] = jnp.tanh) -> Array:
+    return dense(params["2"], between(dense(params["0"], x)))
+
+
+def arguments(module: nn.Module | None = None, **changed: Any) -> dict[str, Any]:
+    """Of `parity.check_port`, for a right port unless something is changed."""
+    module = network() if module is None else module
+    return {
+        "torch_module": module,
+        "torch_loss": nn.MSELoss(),
+        "torch_optimizer": torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9),
+        "apply": apply,
+        "loss": losses.mse,
+        "optimizer": optim.sgd(0.1, momentum=0.9),
+        "batches": batches_of(),
+        "precisions": DOUBLE,
+        "samples": 8,
+    } | changed
+
+
+def check(module: nn.Module | None = None, **changed: Any) -> Report:
+    return parity.check_port(**arguments(module, **changed))
+
+
+def sgd(module: nn.Module, lr: float = 0.1, **settings: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(module.parameters(), lr=lr, **settings)
+
+
+# What is right passes.
+
+
+def test_a_right_port_passes_in_both_precisions() -> None:
+    report = check(precisions=("float64", "float32"))
+
+    assert report.verdict == "pass"
+    assert report.ok
+    assert report.first_divergence is None
+    assert (report.trap, report.mended, report.reasons, report.notes) == (None, None, (), ())
+    double, single = report.tiers
+    assert (double.precision, double.steps) == ("float64", 5)
+    assert (single.precision, single.steps) == ("float32", 10)
+    assert single.horizon is None
+    names = ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert set(double.errors) == {
+        "batch/x",
+        "batch/y",
+        "output",
+        "loss",
+        *(f"grad/{name}" for name in names),
+        *(f"optimizer/{name}/momentum_buffer" for name in names),
+        *(f"param/{name}" for name in names),
+    }
+    assert set(double.errors) - set(single.errors) == {"batch/x", "batch/y"}
+    assert set(double.movement) == set(names)
+    assert 0 < max(double.errors.values()) < 1e-14
+    assert max(double.movement.values()) < 1e-12
+
+
+def test_only_the_first_steps_are_compared_if_so_many_are_asked_for() -> None:
+    [tier] = check(steps=3).tiers
+    assert tier.steps == 3
+
+
+def test_single_precision_alone_decides_what_single_precision_shows() -> None:
+    report = check(precisions=("float32",))
+    assert report.verdict == "pass"
+    assert [tier.precision for tier in report.tiers] == ["float32"]
+
+
+def clipped(params: list[nn.Parameter]) -> None:
+    nn.utils.clip_grad_norm_(params, 0.5)
+
+
+def with_scheduler(steps_per_epoch: int = 1) -> dict[str, Any]:
+    module = network()
+    optimizer = sgd(module)
+    return {
+        "module": module,
+        "torch_optimizer": optimizer,
+        "torch_scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.5),
+        "steps_per_epoch": steps_per_epoch,
+    }
+
+
+def summed(every: int, rate: float) -> optax.GradientTransformation:
+    inner = optax.chain(optax.scale(float(every)), optim.sgd(rate))
+    steps = optax.MultiSteps(inner, every, accumulator_dtype=None)  # type: ignore[arg-type]
+    return steps.gradient_transformation()
+
+
+def plain(module: nn.Module | None = None, **changed: Any) -> dict[str, Any]:
+    module = network() if module is None else module
+    return {"module": module, "torch_optimizer": sgd(module), "optimizer": optim.sgd(0.1)} | changed
+
+
+def adam(module: nn.Module) -> dict[str, Any]:
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
+    return {"module": module, "torch_optimizer": optimizer}
+
+
+RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
+    "accumulation": lambda: plain(
+        batches=batches_of(6), accumulate=2, optimizer=summed(2, 0.1), steps=6
+    ),
+    "scheduler": lambda: (
+        with_scheduler() | {"optimizer": optim.sgd(optim.step_lr(0.1, step_size=2, gamma=0.5))}
+    ),
+    "scheduler by epoch": lambda: (
+        with_scheduler(3)
+        | {
+            "batches": batches_of(12),
+            "optimizer": optim.sgd(optim.per_epoch(optim.step_lr(0.1, step_size=2, gamma=0.5), 3)),
+        }
+    ),
+    "clipping": lambda: plain(
+        torch_before_step=clipped,
+        optimizer=optax.chain(optim.clip_grad_norm(0.5), optim.sgd(0.1)),
+    ),
+    "the port's own batches": lambda: {"port_batches": batches_of()},
+    "optax.sgd": lambda: {"optimizer": optax.sgd(0.1, momentum=0.9)},
+    "another layout": lambda: {
+        "from_torch": lambda t: {"all": [t["0.weight"].T, t["0.bias"], t["2.weight"], t["2.bias"]]},
+        "apply": lambda p, x: (
+            jnp.tanh(x @ p["all"][0] + p["all"][1][None]) @ p["all"][2].T + p["all"][3][None]
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_passes(name: str) -> None:
+    report = check(**RIGHT[name]())
+    assert report.verdict == "pass", str(report)
+
+
+def test_the_same_with_a_mistake_fails_and_is_named() -> None:
+    clipping = plain(torch_before_step=clipped, optimizer=optim.sgd(0.1))
+    report = check(**clipping)
+    assert report.verdict == "fail"
+    assert report.trap == "clip-missing"
+    assert report.mended == "the two agree over 5 steps"
+
+
+def test_adam_of_optax_passes_in_single_precision_with_a_note() -> None:
+    report = check(
+        **adam(network()), optimizer=optax.adam(0.01), precisions=("float64", "float32"), samples=20
+    )
+    assert report.verdict == "pass", str(report)
+    [note] = report.notes
+    assert note.startswith("optax computes Adam's bias correction in float32")
+
+
+def chaotic() -> dict[str, Any]:
+    """Steps so large that the loss goes up and down, and differences in the last place grow."""
+    module = network()
+    with torch.no_grad():
+        next(module.parameters()).mul_(4)
+    return {
+        "module": module,
+        "torch_optimizer": sgd(module, 1.0),
+        "optimizer": optim.sgd(1.0),
+        "batches": batches_of(1, 16) * 100,
+    }
+
+
+def test_a_run_in_which_rounding_grows_is_resynchronised() -> None:
+    report = check(**chaotic())
+    assert report.verdict == "pass", str(report)
+    [tier] = report.tiers
+    assert tier.resynchronised
+    assert tier.steps == 100
+    assert max(tier.errors.values()) <= 1e-12
+    assert f"rounding outgrew the tolerance {len(tier.resynchronised)} time" in str(report)
+
+
+def test_a_mistake_in_a_run_in_which_rounding_grows_is_found() -> None:
+    """A step that is wrong from a state on is not excused."""
+
+    def from_70(count: Array) -> Array:
+        return jnp.where(count < 70, 1.0, 1.0 + 1e-9)
+
+    given: dict[str, Any] = chaotic() | {"optimizer": optim.sgd(from_70)}
+    report = check(**given)
+    assert report.verdict == "fail"
+    assert report.first_divergence is not None
+    assert (report.first_divergence.step, report.first_divergence.phase) == (70, "param")
+
+
+# What is wrong is found where it is.
+
+
+def test_a_mistake_in_the_network_is_found_at_the_submodule() -> None:
+    gelu = lambda x: jax.nn.gelu(x, approximate=True)  # noqa: E731
+
+    def activations(params: Any, x: Array) -> dict[str, Array]:
+        first = dense(params["0"], x)
+        return {"0": first, "1": gelu(first), "2": apply(params, x, gelu)}
+
+    module = network(nn.GELU())
+    report = check(module, apply=lambda p, x: apply(p, x, gelu), activations=activations)
+
+    assert report.verdict == "fail"
+    divergence = report.first_divergence
+    assert divergence is not None
+    assert (divergence.step, divergence.phase, divergence.tensor) == (0, "activation", "1")
+    assert report.trap == "gelu-tanh"
+    assert report.tiers[0].errors["activation/0"] < 1e-14
+    with torch.no_grad():
+        exact = module[:2](torch.tensor(batches_of()[0][0]))[divergence.index].item()
+    assert divergence.expected == pytest.approx(exact, abs=1e-6)
+    assert divergence.actual != divergence.expected
+
+
+def shuffled() -> Batches:
+    order = np.random.default_rng(1).permutation(20)
+    x, y = (np.concatenate(part)[order] for part in zip(*batches_of(), strict=True))
+    return list(zip(np.split(x, 5), np.split(y, 5), strict=True))
+
+
+def other_label() -> Batches:
+    batches = batches_of()
+    batches[3][1][2, 1] += 1e-3
+    return batches
+
+
+@pytest.mark.parametrize(
+    ("batches", "step", "tensor", "index", "trap"),
+    [
+        (shuffled(), 0, "x", ..., "batch-order"),
+        (batches_of()[:2] + batches_of()[:1:-1], 2, "x", ..., "batch-order"),
+        (batches_of()[:4], 4, "number of batches", (), "last-batch"),
+        ([*batches_of()[:4], tuple(a[:3] for a in batches_of()[4])], 4, "x", (), "last-batch"),
+        (other_label(), 3, "y", (2, 1), None),
+    ],
+    ids=["shuffled", "later ones in another order", "dropped", "cut short", "a label"],
+)
+def test_data_that_differ_are_found_in_the_batch(
+    batches: Batches, step: int, tensor: str, index: Any, trap: str | None
+) -> None:
+    report = check(port_batches=batches)
+    assert report.verdict == "fail"
+    divergence = report.first_divergence
+    assert divergence is not None
+    assert (divergence.phase, divergence.step, divergence.tensor) == ("batch", step, tensor)
+    assert index is ... or divergence.index == index
+    assert report.trap == trap
+
+
+def test_reduced_precision_is_named() -> None:
+    def narrow(params: Any, x: Array) -> Array:
+        return apply(params, x.astype(jnp.float32).astype(x.dtype))
+
+    generator = np.random.default_rng(0)
+    batches = [(generator.normal(size=(4, 3)), generator.normal(size=(4, 2))) for _ in range(3)]
+    report = check(apply=narrow, batches=batches)
+    assert (report.verdict, report.trap) == ("fail", "reduced-precision")
+
+
+def test_a_parameter_that_torch_skips_is_named() -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.spare = network(), nn.Parameter(torch.ones(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x)
+
+    module = Spare()
+
+    def spared(params: Any, x: Array) -> Array:
+        return apply({"0": params["net.0"], "2": params["net.2"]}, x)
+
+    def from_torch(tensors: Arrays) -> Any:
+        weights = {
+            f"net.{i}": {"kernel": tensors[f"net.{i}.weight"].T, "bias": tensors[f"net.{i}.bias"]}
+            for i in (0, 2)
+        }
+        return weights | {"spare": tensors["spare"]}
+
+    decayed = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.1))
+    report = check(
+        module,
+        torch_optimizer=sgd(module, weight_decay=0.1),
+        apply=spared,
+        from_torch=from_torch,
+        optimizer=decayed,
+    )
+    assert (report.verdict, report.trap) == ("fail", "unused-parameter")
+
+
+def test_assert_port_shows_the_report() -> None:
+    parity.assert_port(**arguments())
+    wrong = arguments(port_batches=shuffled())
+    with pytest.raises(AssertionError) as raised:
+        parity.assert_port(**wrong)
+    said = str(raised.value)
+    assert said.startswith("the port is not proved right\nFAIL\nprecision")
+    assert "batch-order" in said
+    with pytest.raises(AssertionError, match="INCONCLUSIVE"):
+        parity.assert_port(**arguments(steps=1))
+
+
+# What proves nothing does not pass.
+
+
+class Forward(nn.Module):
+    """A network given as a function of its parameters."""
+
+    def __init__(self, forward: Callable[..., torch.Tensor], **parameters: torch.Tensor) -> None:
+        super().__init__()
+        self.named = nn.ParameterDict(parameters)
+        self.function = forward
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.named, x)
+
+
+def unlayered(**changed: Any) -> Callable[[Arrays], Any]:
+    """As `Forward` names its parameters."""
+    return lambda tensors: {k.removeprefix("named."): v for k, v in tensors.items()} | changed
+
+
+def no_learning() -> dict[str, Any]:
+    module = network()
+    return {"module": module, "torch_optimizer": sgd(module, 0.0), "optimizer": optim.sgd(0.0)}
+
+
+def dead_layer() -> dict[str, Any]:
+    module = network(nn.ReLU())
+    with torch.no_grad():
+        module.get_parameter("0.bias").fill_(-100)
+    return plain(module, apply=lambda p, x: apply(p, x, jax.nn.relu))
+
+
+def zero_head() -> dict[str, Any]:
+    module = network()
+    with torch.no_grad():
+        module.get_parameter("2.weight").zero_()
+    module[2].weight.requires_grad_(False)
+    fixed = lambda p: {**p, "2": {**p["2"], "kernel": jax.lax.stop_gradient(p["2"]["kernel"])}}  # noqa: E731
+    return plain(module, apply=lambda p, x: apply(fixed(p), x))
+
+
+def constant_output() -> dict[str, Any]:
+    """A softmax over one class."""
+    module = nn.Sequential(nn.Linear(3, 1), nn.Softmax(1))
+    return plain(
+        module,
+        apply=lambda p, x: jax.nn.softmax(dense(p["0"], x), axis=1),
+        batches=[(x, y[:, :1]) for x, y in batches_of()],
+    )
+
+
+def ignored_input() -> dict[str, Any]:
+    module = Forward(lambda p, x: p["a"].expand(len(x), 2), a=torch.tensor([1.0, 2.0]))
+    return plain(
+        module,
+        from_torch=unlayered(),
+        apply=lambda p, x: jnp.tile(p["a"][None], (len(x), 1)),
+    )
+
+
+def linear(**spare: torch.Tensor) -> Forward:
+    return Forward(lambda p, x: x @ p["w"], w=torch.ones(3, 2), **spare)
+
+
+def product(params: dict[str, Array], x: Array) -> Array:
+    return x @ params["w"]
+
+
+def dropped_parameter() -> dict[str, Any]:
+    return plain(
+        linear(spare=torch.ones(2)),
+        from_torch=lambda tensors: {"w": tensors["named.w"]},
+        apply=product,
+    )
+
+
+def extra_leaf() -> dict[str, Any]:
+    return plain(linear(), from_torch=unlayered(extra=np.zeros(2)), apply=product)
+
+
+def constant_loss() -> dict[str, Any]:
+    return plain(
+        torch_loss=lambda output, target: (output - output.detach()).sum() + target.numel(),
+        loss=lambda output, target: jnp.sum(output - jax.lax.stop_gradient(output)) + target.size,
+    )
+
+
+def normalised(params: Any, x: Array) -> tuple[Array, Array, Array]:
+    """A batch normalisation as torch trains it, with the batch's mean and unbiased variance."""
+    first = x @ params["0"]["kernel"]
+    mean, variance = jnp.mean(first, 0), jnp.var(first, 0)
+    scaled = (first - mean[None]) / jnp.sqrt(variance + 1e-5)[None]
+    output = scaled * params["1"]["scale"][None] + params["1"]["bias"][None]
+    return output @ params["2"]["kernel"], mean, variance * len(x) / (len(x) - 1)
+
+
+def batch_norm(**changed: Any) -> dict[str, Any]:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        module = nn.Sequential(
+            nn.Linear(3, 4, bias=False), nn.BatchNorm1d(4), nn.Linear(4, 2, bias=False)
+        )
+    return plain(module, apply=lambda p, x: normalised(p, x)[0]) | changed
+
+
+def stateful(
+    params: Any, buffers: dict[str, Array], x: Array, momentum: float = 0.1
+) -> tuple[Array, dict[str, Array]]:
+    output, mean, variance = normalised(params, x)
+    now = {"1.running_mean": mean, "1.running_var": variance}
+    return output, {k: (1 - momentum) * v + momentum * now[k] for k, v in buffers.items()}
+
+
+def not_a_number() -> dict[str, Any]:
+    batches = batches_of()
+    batches[0][0][0, 0] = np.nan
+    return plain(batches=batches)
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        (no_learning, "0.weight, 0.bias, 2.weight, 2.bias never moved; is the learning rate 0?"),
+        (dead_layer, "the gradient of 0.weight, 0.bias, 2.weight was 0 in every step"),
+        (zero_head, "the gradient of 0.weight, 0.bias was 0 in every step"),
+        (constant_output, "the gradient of 0.weight, 0.bias was 0 in every step"),
+        (ignored_input, "the port's output does not depend on its input"),
+        (dropped_parameter, "torch's named.spare did not reach the port"),
+        (extra_leaf, "the port's extra did not come from torch"),
+        (lambda: plain(steps=1), "one step does not show what the optimiser carries on"),
+        (constant_loss, "the loss was the same in every step"),
+        (batch_norm, "torch changes the buffers 1.running_mean, 1.running_var, which were not"),
+        (not_a_number, "torch's loss is not finite"),
+    ],
+)
+def test_agreement_that_means_nothing_is_inconclusive(
+    case: Callable[[], dict[str, Any]], says: str
+) -> None:
+    report = check(**case())
+    assert report.verdict == "inconclusive", str(report)
+    assert not report.ok
+    assert report.first_divergence is None
+    assert any(reason.startswith(says) for reason in report.reasons), report.reasons
+    assert " ".join(says.split()) in " ".join(str(report).split())
+
+
+def test_buffers_that_are_returned_are_compared() -> None:
+    right = check(**batch_norm(apply=stateful, stateful=True))
+    assert right.verdict == "pass", str(right)
+    assert {"buffer/1.running_mean", "buffer/1.running_var"} <= right.tiers[0].errors.keys()
+
+    def other(params: Any, buffers: dict[str, Array], x: Array) -> tuple[Array, dict[str, Array]]:
+        return stateful(params, buffers, x, momentum=0.9)
+
+    wrong = check(**batch_norm(apply=other, stateful=True))
+    assert wrong.first_divergence is not None
+    assert (wrong.first_divergence.phase, wrong.trap) == ("buffer", "batch-norm-momentum")
+
+
+@pytest.mark.parametrize("changed", [{}, {"port_batches": batches_of()[::-1]}])
+def test_a_compiler_that_is_wrong_proves_nothing(
+    changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "canaries", lambda: ("the compiler cannot add",))
+    report = check(**changed)
+    assert report.verdict == "inconclusive"
+    assert report.reasons == ("the compiler cannot add",)
+    assert (report.first_divergence is None) == (not changed)
+    assert "the compiler cannot add" in str(report)
+
+
+# Nothing is changed.
+
+
+def settings() -> dict[str, Any]:
+    """All that a comparison could leave behind, apart from what it is given.
+
+    Not Python's random state: beartype draws from it to choose what it looks at.
+    """
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": [
+            part if isinstance(part, str) else np.asarray(part).tobytes()
+            for part in np.random.get_state()  # noqa: NPY002
+        ],
+        "dtype": torch.get_default_dtype(),
+        "torch products": torch.get_float32_matmul_precision(),
+        "tf32": torch.backends.cudnn.allow_tf32,
+        "grad": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "x64": jax.config.jax_enable_x64,  # type: ignore[attr-defined]
+        "products": jax.config.jax_default_matmul_precision,  # type: ignore[attr-defined]
+        "errors": np.geterr(),
+    }
+
+
+def contents(module: nn.Module) -> dict[str, Any]:
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    grads = [(name, p.grad) for name, p in module.named_parameters()]
+    return {
+        "tensors": [(name, id(t), t.dtype, t.detach().numpy().tobytes()) for name, t in tensors],
+        "grads": [(name, None if g is None else (id(g), g.numpy().tobytes())) for name, g in grads],
+        "requires_grad": [p.requires_grad for p in module.parameters()],
+        "training": [m.training for m in module.modules()],
+        "hooks": [len(m._forward_hooks) for m in module.modules()],
+    }
+
+
+def restless(params: list[nn.Parameter]) -> None:
+    """Clips, and uses every generator."""
+    torch.rand(3)
+    np.random.random()  # noqa: NPY002
+    random.random()
+    clipped(params)
+
+
+@pytest.mark.parametrize(
+    ("ends", "x64"), [("pass", False), ("pass", True), ("fail", False), ("raise", True)]
+)
+def test_everything_is_left_as_it_was(ends: str, x64: bool) -> None:
+    given = batch_norm(apply=stateful, stateful=True)
+    module: nn.Sequential = given.pop("module")
+    for param in module.parameters():
+        param.grad = torch.full_like(param, 3.0)
+    optimizer = torch.optim.Adam(module.parameters(), lr=0.01, amsgrad=True)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 2, gamma=0.5)
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([0.25, 0.75]))
+    rate = optim.step_lr(0.01, step_size=2, gamma=0.5)
+
+    def raising(*args: Any) -> Any:
+        raise ZeroDivisionError("in the port")
+
+    given |= {
+        "torch_loss": loss,
+        "torch_optimizer": optimizer,
+        "torch_scheduler": scheduler,
+        "torch_before_step": restless,
+        "loss": lambda o, y: losses.cross_entropy(o, y, weight=jnp.array([0.25, 0.75], o.dtype)),
+        "optimizer": optax.chain(optim.clip_grad_norm(0.5), optim.adam(rate, amsgrad=True)),
+        "batches": [(x, (y[:, 0] > 0).astype(np.int64)) for x, y in batches_of()],
+        "precisions": ("float64", "float32"),
+    }
+    given |= {"fail": {"port_batches": given["batches"][::-1]}, "raise": {"apply": raising}}.get(
+        ends, {}
+    )
+
+    def everything() -> list[Any]:
+        kept = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))
+        return [settings(), contents(module), contents(loss), kept, len(optimizer.state)]
+
+    with jax.enable_x64(x64), jax.default_matmul_precision("bfloat16"):
+        before = everything()
+        if ends == "raise":
+            with pytest.raises(ZeroDivisionError):
+                check(module, **given)
+        else:
+            report = check(module, **given)
+            assert report.verdict == ends, str(report)
+        assert everything() == before
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_each_precision_is_itself_whatever_the_caller_has_set(x64: bool) -> None:
+    seen = set()
+
+    def spying(params: Any, x: Array) -> Array:
+        types = {leaf.dtype.name for leaf in jax.tree.leaves((params, x))}
+        products = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        seen.add((*types, jnp.result_type(float).name, products))
+        return apply(params, x)
+
+    with jax.enable_x64(x64):
+        report = check(apply=spying, precisions=("float64", "float32"))
+        assert jnp.result_type(float).name == ("float64" if x64 else "float32")
+    assert report.verdict == "pass", str(report)
+    assert seen == {(name, name, "highest") for name in ("float64", "float32")}
+
+
+# What cannot be compared is refused, in one sentence.
+
+
+def used() -> dict[str, Any]:
+    module = network()
+    optimizer = sgd(module, momentum=0.9)
+    module(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    return {"module": module, "torch_optimizer": optimizer}
+
+
+def narrowing(tensors: Arrays) -> Any:
+    return {
+        i: {
+            "kernel": tensors[f"{i}.weight"].T.astype(np.float32),
+            "bias": tensors[f"{i}.bias"].astype(np.float32),
+        }
+        for i in ("0", "2")
+    }
+
+
+def uncopied() -> dict[str, Any]:
+    class Module(nn.Sequential):
+        def __deepcopy__(self, memo: dict) -> Any:
+            raise TypeError("no copies")
+
+    return plain(Module(*network()))
+
+
+def two_outputs() -> dict[str, Any]:
+    class Module(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> Any:  # noqa: A002 (torch's name)
+            return super().forward(input), input
+
+    return plain(
+        Module(*network()),
+        torch_loss=lambda o, y: ((o[0] - y) ** 2).mean(),
+    )
+
+
+REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "loss that is no scalar": (
+        lambda: {"torch_loss": nn.MSELoss(reduction="none")},
+        r"The loss must be a scalar; it has shape \(4, 2\)\.",
+    ),
+    "two outputs": (two_outputs, "The module must return one tensor"),
+    "optimiser of another module": (
+        lambda: {"torch_optimizer": sgd(network())},
+        "The optimiser holds none of the module's parameters",
+    ),
+    "optimiser in use": (used, "The optimiser has taken steps already"),
+    "scheduler of another optimiser": (
+        lambda: {"torch_scheduler": with_scheduler()["torch_scheduler"]},
+        "The scheduler belongs to another optimiser",
+    ),
+    "optimiser with a closure": (
+        lambda: plain(module := network(), torch_optimizer=torch.optim.LBFGS(module.parameters())),
+        "The optimiser cannot take a step without a closure",
+    ),
+    "no batches": (lambda: {"batches": []}, "There are no batches"),
+    "batches of words": (
+        lambda: {"batches": [(x, np.full(4, "a")) for x, _ in batches_of()]},
+        "A batch must hold real numbers",
+    ),
+    "from_torch that narrows": (
+        lambda: {"from_torch": narrowing},
+        "from_torch makes float32 of float64 arrays; it must keep the type",
+    ),
+    "from_torch that scales": (
+        lambda: {"from_torch": lambda t: {k: 0.5 * v for k, v in t.items()}},
+        "from_torch changes the parameters' values",
+    ),
+    "from_torch that doubles": (
+        lambda: {"from_torch": lambda t: {"a": t["0.bias"], "b": t["0.bias"]}},
+        "from_torch takes a number twice",
+    ),
+    "unknown precision": (
+        lambda: {"precisions": ("float16",)},
+        r"precisions must be of 'float64' and 'float32'; got \('float16',\)",
+    ),
+    "no precision": (lambda: {"precisions": ()}, "precisions must be of"),
+    "no steps": (lambda: {"steps": 0}, "steps must be at least 1; got 0"),
+    "accumulation of none": (lambda: {"accumulate": 0}, "must be at least 1"),
+    "epochs of no steps": (lambda: {"steps_per_epoch": 0}, "must be at least 1"),
+    "module without copies": (uncopied, "cannot be copied"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_compared_is_refused(name: str) -> None:
+    case, says = REFUSED[name]
+    with pytest.raises(ValueError, match=says) as raised:
+        check(**case())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_module_in_float64_passes() -> None:
+    module = network().double()
+    assert check(module, precisions=("float64", "float32")).verdict == "pass"
+
+
+def test_without_torch_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = arguments()
+    hidden = [name for name in sys.modules if name.partition(".")[0] in ("reference_torch",)]
+    for name in hidden:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"install jaxdnn\[torch\].*reference_torch.record") as e:
+        parity.check_port(**given)
+    assert "\n" not in str(e.value)
