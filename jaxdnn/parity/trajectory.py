@@ -84,7 +84,7 @@ class Trajectory:
         """
         state = self._double.start(self._start)
         self.first_divergence = self._start_differs(state)
-        previous: Observation | None = None
+        previous = self._start
         last: tuple[Observation, Observation] | None = None
         samples = self._single is not None
         for arrays in self._source.steps(samples=samples) if recorded is None else recorded:
@@ -141,7 +141,7 @@ class Trajectory:
         actual: Observation,
         state: PortState,
         before: PortState,
-        previous: Observation | None,
+        previous: Observation,
         batch: Sequence[np.ndarray],
     ) -> PortState:
         kept = self._errors.copy()
@@ -151,7 +151,7 @@ class Trajectory:
             found = self._set_apart(found, expected, actual)
         if found is None:
             return state
-        if previous is not None and found.phase != "batch":
+        if found.phase != "batch":
             # Either the step is wrong, or rounding has grown: the step alone tells.
             resumed = self._double.resume(self._known(previous), before.opt_state)
             after, again = self._double.step(resumed, batch)
@@ -309,7 +309,7 @@ class Trajectory:
         yield from self._roundings.notes()
 
 
-def _largest(values: np.ndarray) -> float:
+def _largest(values: np.ndarray | np.floating) -> float:
     return float(np.max(np.abs(values), initial=0.0))
 
 
