@@ -76,6 +76,8 @@ def run(options: Options, interruption: Interruption) -> int:
     if count not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
+    # For torch: beside another worker, threads that spin cost more than they do.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     needs_mnist = {"lenet", "mnist-dnn"} & set(chosen)
     if needs_mnist:
         from jaxdnn.data import mnist
@@ -191,7 +193,7 @@ def _results(
 
 
 def _prepare(parent: int, workers: int) -> None:
-    """Set a worker up: one thread for torch, and an end when its parent ends."""
+    """Set a worker up: cores of its own, and an end when its parent ends."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -204,10 +206,6 @@ def _prepare(parent: int, workers: int) -> None:
         cores = sorted(os.sched_getaffinity(0))
         number = multiprocessing.current_process()._identity[0] - 1  # type: ignore[attr-defined]
         os.sched_setaffinity(0, cores[number % workers :: workers] or cores)
-    if importlib.util.find_spec("torch") is not None:
-        import torch
-
-        torch.set_num_threads(1)  # beside another worker, threads that spin cost more than they do
 
 
 def _do(task: Task, options: Options) -> Any:

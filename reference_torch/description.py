@@ -168,7 +168,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else repr(value)
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device = torch.device("cpu")) -> dict[str, Any]:  # noqa: B008
     """Version, device and arithmetic of the torch side, as a comparison uses it."""
     return {
         "torch": torch.__version__,

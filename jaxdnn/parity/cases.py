@@ -342,13 +342,8 @@ def _digits(workflow: str, module: Any) -> Case:
     def torch_side(data: MNIST | None, steps: int) -> TorchSide:
         assert data is not None
         reference = _reference(f"workflows.{module.__name__.rpartition('.')[2]}")
-        import torch
-
         config = module.Config()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            network = reference.init()
-        start = {name: param.detach().numpy() for name, param in network.named_parameters()}
+        start = next(_reference("training_run").starts(reference.init, seed=0))
         orders = (np.random.default_rng(epoch).permutation(60_000) for epoch in itertools.count())
         count = min(1000, config.epochs * 938, steps)
         indices = itertools.islice(_split(orders, 64), count)

@@ -80,8 +80,6 @@ def check_initialisation(
       Massey, The Kolmogorov-Smirnov test for goodness of fit, Journal of the American Statistical
       Association, 1951.
     """
-    from torch import device as torch_device
-
     from reference_torch import description, training_run
 
     torch_draws = training_run.starts(torch_init, seed=seed)
@@ -122,7 +120,7 @@ def check_initialisation(
         (tier,),
         trap=trap,
         environment={
-            "torch": description.environment(torch_device("cpu")),
+            "torch": description.environment(),
             "jax": environment.describe(),
         },
     )

@@ -186,7 +186,8 @@ class Trajectory:
 
         def moved(leaf: Any) -> np.ndarray:
             leaf = np.asarray(leaf)
-            return np.nextafter(leaf, np.where(signs.random(leaf.shape) < 0.5, -np.inf, np.inf))
+            towards = np.where(signs.random(leaf.shape) < 0.5, -np.inf, np.inf)
+            return np.asarray(np.nextafter(leaf, towards))
 
         changed = before._replace(params=jax.tree.map(moved, before.params))
         _, other = self._double.step(changed, batch)

@@ -88,8 +88,6 @@ class TorchSource:
     """
 
     def __init__(self, side: TorchSide, samples: int) -> None:
-        import torch
-
         from reference_torch import description
 
         self._side, self._samples = side, samples
@@ -97,7 +95,7 @@ class TorchSource:
             "steps": len(side.batches),
             "optimizer": {"name": side.optimizer, "settings": None},
             "frozen": [],
-            "environment": description.environment(torch.device("cpu")),
+            "environment": description.environment(),
         }
 
     def start(self) -> Arrays:
