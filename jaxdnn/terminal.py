@@ -251,6 +251,7 @@ def show_verification(
     headings = ("workflow", "precision", "steps", *("loss", "grad", "state", "param"))
     table = Table(*headings, "forms", "verdict", box=None, pad_edge=False)
     table.columns[0].no_wrap = True
+    table.columns[1].min_width, table.columns[-1].min_width = len("precision"), len("inconclusive")
     for column in table.columns[2:-1]:
         column.justify = "right"
     for outcome in outcomes:

@@ -75,7 +75,7 @@ class Roundings:
             # Each state counts alike, however large its numbers are; but one in which they nearly
             # cancel must not count for all the others.
             magnitude = float(np.max(np.abs(oracle[key])))
-            self._magnitudes[key] = max(magnitude, 0.1 * self._magnitudes.get(key, 0.0))
+            self._magnitudes[key] = max(magnitude, 0.5 * self._magnitudes.get(key, 0.0))
         scales = {key: self._magnitudes[key] or 1.0 for key in keys}
         sides = (
             {k: np.asarray(side[k] / scales[k]) for k in keys} for side in (oracle, trusted, port)
