@@ -8,22 +8,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from reference_torch import losses
 from reference_torch.training_run import TorchRun, copies
 from reference_torch.trajectory import as_tensors, undisturbed
 
 __all__ = ["describe", "environment"]
 
-_LOSSES = {
-    "binary_cross_entropy": "bce",
-    "binary_cross_entropy_with_logits": "bce_with_logits",
-    "cross_entropy": "cross_entropy",
-    "huber_loss": "huber",
-    "kl_div": "kl_div",
-    "l1_loss": "l1",
-    "mse_loss": "mse",
-    "nll_loss": "nll",
-    "smooth_l1_loss": "smooth_l1",
-}
+_LOSSES = {getattr(losses, name).__name__: name for name in losses.__all__}
 """Functions of torch.nn.functional, and what `jaxdnn.losses` calls them."""
 
 
@@ -79,8 +70,9 @@ class _Calls(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        self.functions[getattr(func, "__name__", "")] += 1
-        name = _LOSSES.get(getattr(func, "__name__", ""))
+        called = getattr(func, "__name__", "")
+        self.functions[called] += 1
+        name = _LOSSES.get(called)
         if name is not None and getattr(func, "__module__", "") == "torch.nn.functional":
             bound = inspect.signature(func).bind(*args, **(kwargs or {}))
             bound.apply_defaults()

@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
 import torch
 from torch import nn
 
 from reference_torch.training import Batch, Loss, train_step
+from reference_torch.trajectory import Arrays, as_array, moments_of, parameters_of
 
 __all__ = ["observe"]
 
 
 def observe(
     loss: Loss, optimizer: torch.optim.Optimizer, model: nn.Module, batches: Iterable[Batch]
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[Arrays]:
     """Train, one step a batch, and yield what each step computed.
 
     Args:
@@ -37,20 +37,9 @@ def observe(
 'param/weight']
     """
     for batch in batches:
-        seen = {f"batch/{i}": _array(tensor) for i, tensor in enumerate(batch)}
-        seen["loss"] = _array(train_step(loss, optimizer, model, batch))
-        named = dict(model.named_parameters())
-        for name, param in named.items():
+        seen = {f"batch/{i}": as_array(tensor) for i, tensor in enumerate(batch)}
+        seen["loss"] = as_array(train_step(loss, optimizer, model, batch))
+        for name, param in model.named_parameters():
             if param.grad is not None:
-                seen[f"grad/{name}"] = _array(param.grad)
-        for name, param in named.items():
-            for field, value in optimizer.state[param].items():
-                if isinstance(value, torch.Tensor) and value.shape == param.shape:
-                    seen[f"optimizer/{name}/{field}"] = _array(value)
-        for name, param in named.items():
-            seen[f"param/{name}"] = _array(param)
-        yield seen
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()
+                seen[f"grad/{name}"] = as_array(param.grad)
+        yield seen | moments_of(model, optimizer) | parameters_of(model)

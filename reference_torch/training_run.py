@@ -17,6 +17,9 @@ from reference_torch.trajectory import (
     Batch,
     as_array,
     as_tensors,
+    cast_moments,
+    moments_of,
+    parameters_of,
     trajectory,
     undisturbed,
 )
@@ -178,14 +181,11 @@ class _ModuleStepper:
         if isinstance(self.loss, nn.Module):
             self.loss.to(dtype)
         self.accumulated = {name: grad.to(dtype) for name, grad in self.accumulated.items()}
-        for param, fields in self.optimizer.state.items():
-            for name, value in fields.items():
-                if _is_moment(name, value, param):
-                    fields[name] = value.to(dtype)
+        cast_moments(self.optimizer, dtype)
 
     def state(self) -> Arrays:
         """What the next step starts from."""
-        return _state(self.module) | self._moments()
+        return _state(self.module) | moments_of(self.module, self.optimizer)
 
     def parameters(self) -> list[torch.Tensor]:
         """The tensors that are trained."""
@@ -210,13 +210,13 @@ class _ModuleStepper:
             self.module.zero_grad(set_to_none=True)
             loss.backward()
             seen |= {"output": as_array(output), "loss": as_array(loss)}
-            seen |= {k: v for k, v in _state(self.module).items() if k.startswith("buffer/")}
+            seen |= _buffers(self.module)
             for name, param in named.items():
                 if param.requires_grad:
                     grad = torch.zeros_like(param) if param.grad is None else param.grad
                     seen[f"grad/{name}"] = as_array(grad)
             self._update(named, number)
-        return seen | self._moments() | _state(self.module, buffers=False)
+        return seen | moments_of(self.module, self.optimizer) | parameters_of(self.module)
 
     def _update(self, named: dict[str, nn.Parameter], number: int) -> None:
         run = self.run
@@ -245,15 +245,6 @@ class _ModuleStepper:
                 warnings.simplefilter("ignore", UserWarning)
                 self.scheduler.step()
 
-    def _moments(self) -> Arrays:
-        """The optimiser's tensors that are shaped like a parameter."""
-        return {
-            f"optimizer/{name}/{field}": as_array(value)
-            for name, param in self.module.named_parameters()
-            for field, value in self.optimizer.state.get(param, {}).items()
-            if _is_moment(field, value, param)
-        }
-
 
 def _start_exactly(optimizer: torch.optim.Optimizer) -> None:
     """Adagrad's sums as the settings say: in float32, when they were made, 0.1 was rounded."""
@@ -265,10 +256,6 @@ def _start_exactly(optimizer: torch.optim.Optimizer) -> None:
                 fields["sum"] = torch.full_like(fields["sum"], value, dtype=torch.float64)
 
 
-def _is_moment(field: str, value: Any, param: nn.Parameter) -> bool:
-    return isinstance(value, torch.Tensor) and value.shape == param.shape and field != "step"
-
-
 def _keep(seen: Arrays, name: str) -> Callable[..., None]:
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor):
@@ -277,12 +264,13 @@ def _keep(seen: Arrays, name: str) -> Callable[..., None]:
     return hook
 
 
-def _state(module: nn.Module, *, buffers: bool = True) -> Arrays:
-    arrays = {f"param/{name}": as_array(param) for name, param in module.named_parameters()}
-    if buffers:
-        arrays |= {
-            f"buffer/{name}": as_array(value)
-            for name, value in module.named_buffers()
-            if value.is_floating_point()
-        }
-    return arrays
+def _state(module: nn.Module) -> Arrays:
+    return parameters_of(module) | _buffers(module)
+
+
+def _buffers(module: nn.Module) -> Arrays:
+    return {
+        f"buffer/{name}": as_array(value)
+        for name, value in module.named_buffers()
+        if value.is_floating_point()
+    }

@@ -12,15 +12,27 @@ import contextlib
 import copy
 import random
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
 from reference_torch import mistakes
 from reference_torch.kinks import Kinks
 
-__all__ = ["Arrays", "Batch", "Stepper", "as_array", "as_tensors", "trajectory", "undisturbed"]
+__all__ = [
+    "Arrays",
+    "Batch",
+    "Stepper",
+    "as_array",
+    "as_tensors",
+    "cast_moments",
+    "moments_of",
+    "parameters_of",
+    "trajectory",
+    "undisturbed",
+]
 
 Arrays = dict[str, np.ndarray]
 Batch = tuple[np.ndarray, ...]
@@ -133,6 +145,33 @@ def as_tensors(
 def as_array(tensor: torch.Tensor) -> np.ndarray:
     """A copy in NumPy."""
     return tensor.detach().cpu().numpy().copy()
+
+
+def parameters_of(module: nn.Module) -> Arrays:
+    """A module's parameters, called ``param/…``."""
+    return {f"param/{name}": as_array(param) for name, param in module.named_parameters()}
+
+
+def moments_of(module: nn.Module, optimizer: torch.optim.Optimizer) -> Arrays:
+    """The optimiser's tensors that are shaped like a parameter, called ``optimizer/…``."""
+    return {
+        f"optimizer/{name}/{field}": as_array(value)
+        for name, param in module.named_parameters()
+        for field, value in optimizer.state.get(param, {}).items()
+        if _is_moment(field, value, param)
+    }
+
+
+def cast_moments(optimizer: torch.optim.Optimizer, dtype: torch.dtype) -> None:
+    """Give the optimiser's tensors that are shaped like a parameter another type."""
+    for param, fields in optimizer.state.items():
+        for field, value in fields.items():
+            if _is_moment(field, value, param):
+                fields[field] = value.to(dtype)
+
+
+def _is_moment(field: str, value: Any, param: torch.Tensor) -> bool:
+    return isinstance(value, torch.Tensor) and value.shape == param.shape and field != "step"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,15 @@ from torch import nn
 from reference_torch.data.batches import DataLoader, random_split
 from reference_torch.models import load_start
 from reference_torch.observe import observe
-from reference_torch.trajectory import Arrays, Batch, as_array, as_tensors
+from reference_torch.trajectory import (
+    Arrays,
+    Batch,
+    as_array,
+    as_tensors,
+    cast_moments,
+    moments_of,
+    parameters_of,
+)
 from reference_torch.workflows import autograd, data_loading
 
 __all__ = ["BareStepper", "DerivativeStepper", "NetworkStepper", "drawn"]
@@ -42,20 +50,11 @@ class NetworkStepper:
         """Compute in another floating-point type from now on."""
         self.dtype = dtype
         self.module.to(dtype)
-        for param, fields in self.optimizer.state.items():
-            for name, value in fields.items():
-                if isinstance(value, torch.Tensor) and value.shape == param.shape != ():
-                    fields[name] = value.to(dtype)
+        cast_moments(self.optimizer, dtype)
 
     def state(self) -> Arrays:
         """What the next step starts from."""
-        named = dict(self.module.named_parameters())
-        arrays = {f"param/{name}": as_array(param) for name, param in named.items()}
-        for name, param in named.items():
-            for field, value in self.optimizer.state.get(param, {}).items():
-                if isinstance(value, torch.Tensor) and value.shape == param.shape:
-                    arrays[f"optimizer/{name}/{field}"] = as_array(value)
-        return arrays
+        return parameters_of(self.module) | moments_of(self.module, self.optimizer)
 
     def parameters(self) -> list[torch.Tensor]:
         """The tensors that are trained."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -15,7 +14,7 @@ from jaxdnn.parity import naming
 from jaxdnn.parity.compare import Divergence
 from jaxdnn.parity.port import Arrays, Port, steps_of
 from jaxdnn.parity.report import Report
-from jaxdnn.parity.source import Recording, Source, live
+from jaxdnn.parity.source import Batches, Recording, Source, live
 from jaxdnn.parity.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["assert_port", "check_port", "judge", "replay"]
 
-Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 Precisions = Sequence[str]
 Apply = Callable[..., Any]
 PortLoss = Callable[[Array, Array], Float[Array, ""]]
@@ -230,7 +228,6 @@ def judge(
     *,
     precisions: Precisions = ("float64", "float32"),
     port_batches: Batches | None = None,
-    on_step: Callable[[int], object] | None = None,
 ) -> Report:
     """Compare a port with any source of a torch run; see `check_port`.
 
@@ -239,16 +236,14 @@ def judge(
       port: the port.
       precisions: which of ``"float64"`` and ``"float32"`` decide.
       port_batches: the port's own batches; by default torch's.
-      on_step: called after each step with its number, from 0.
 
     Returns:
       A `Report`.
     """
     if not precisions or set(precisions) - {"float64", "float32"}:
         raise ValueError(f"precisions must be of 'float64' and 'float32'; got {precisions!r}.")
-    run = steps_of(port)
-    trajectory = Trajectory(source, run, port_batches, precisions=precisions)
-    trajectory.run(on_step)
+    trajectory = Trajectory(source, steps_of(port), port_batches, precisions=precisions)
+    trajectory.run()
     report = trajectory.report()
     if report.verdict != "fail" or trajectory.first_divergence is None:
         return report

@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 
@@ -17,11 +17,17 @@ __all__ = [
     "Observation",
     "RoundingErrors",
     "compare",
+    "index_of_largest",
+    "largest_magnitude",
+    "phase_index",
     "phase_of",
     "rounding_excess",
+    "tensor_of",
+    "under",
 ]
 
 Observation = dict[str, np.ndarray]
+T = TypeVar("T")
 
 PHASES = ("start", "batch", "activation", "output", "buffer", "loss", "grad", "optimizer", "param")
 """In the order in which a step computes them."""
@@ -50,6 +56,22 @@ class Divergence:
     actual: float
     error: float
     detail: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        step: int,
+        key: str,
+        expected: SupportsFloat,
+        actual: SupportsFloat,
+        *,
+        error: float,
+        index: tuple[int, ...] = (),
+        detail: str = "",
+    ) -> "Divergence":
+        """The divergence of a tensor by its key, ``grad/net.1.weight``."""
+        values = float(expected), float(actual)
+        return cls(step, phase_of(key), tensor_of(key), index, *values, error, detail)
 
     def __str__(self) -> str:
         """One sentence."""
@@ -164,21 +186,18 @@ class Errors:
     ) -> Divergence | None:
         """Take in a step, of the same tensors on both sides, and say where they part first."""
         divergence = None
-        for key in sorted(expected, key=lambda key: PHASES.index(phase_of(key))):
+        for key in sorted(expected, key=phase_index):
             ours, theirs = expected[key], actual[key]
             if not ours.size:
                 self.largest[key] = 0.0
                 continue
             difference = _difference(ours, theirs)
             self.magnitudes[key] = max(self.magnitudes.get(key, 0.0), _magnitude(ours))
-            at = np.unravel_index(int(np.argmax(difference)), difference.shape)
+            at = index_of_largest(difference)
             error = _ratio(float(difference[at]), self.magnitudes[key])
             self.largest[key] = max(self.largest.get(key, 0.0), error)
             if error > tolerance and divergence is None:
-                index = tuple(int(i) for i in at)
-                values = float(ours[at]), float(theirs[at])
-                phase, _, tensor = key.partition("/")
-                divergence = Divergence(step, phase, tensor or phase, index, *values, error)
+                divergence = Divergence.of(step, key, ours[at], theirs[at], error=error, index=at)
         return divergence
 
 
@@ -272,6 +291,47 @@ class RoundingErrors:
 def phase_of(key: str) -> str:
     """The phase in a tensor's key, ``grad`` in ``grad/net.1.weight``."""
     return key.partition("/")[0]
+
+
+def phase_index(key: str) -> int:
+    """Where the phase in a tensor's key is among `PHASES`."""
+    return PHASES.index(phase_of(key))
+
+
+def tensor_of(key: str) -> str:
+    """The tensor in its key, ``net.1.weight`` in ``grad/net.1.weight``, ``loss`` in ``loss``."""
+    return key.partition("/")[2] or key
+
+
+def under(prefix: str, arrays: Mapping[str, T]) -> dict[str, T]:
+    """What lies under a prefix, by the rest of its name.
+
+    Args:
+      prefix: as it is in the names, ``param/``.
+      arrays: by name.
+
+    Returns:
+      The arrays whose names begin with the prefix, in their order.
+
+    Example:
+      >>> under("param/", {"loss": 0.5, "grad/w": 1.0, "param/w": 2.0})
+      {'w': 2.0}
+    """
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def largest_magnitude(values: np.ndarray | np.floating) -> float:
+    """The largest magnitude of all elements; 0 if there are none, NaN if one is."""
+    return float(np.max(np.abs(values), initial=0.0))
+
+
+def index_of_largest(values: np.ndarray | np.floating) -> tuple[int, ...]:
+    """The index of the largest element, the first of several."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(values)), values.shape))
 
 
 def _check_same_tensors(

@@ -10,12 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from jaxdnn.parity import states
 from jaxdnn.parity.compare import (
-    PHASES,
     Divergence,
     Observation,
     RoundingErrors,
+    index_of_largest,
+    largest_magnitude,
+    phase_index,
     phase_of,
+    under,
 )
 from jaxdnn.parity.port import BATCH, Arrays, PortState, Runner
 from jaxdnn.parity.report import Tier
@@ -27,6 +31,8 @@ ALLOWED = 3.0
 
 _PARTED = 1e-3
 """Two runs have parted when a parameter differs by this, relative to its largest magnitude."""
+
+_OPTAX_ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
 
 
 class Roundings:
@@ -56,42 +62,36 @@ class Roundings:
           step: its number.
         """
         before, oracle, trusted = (
-            {
-                key.removeprefix(prefix): array
-                for key, array in sample.items()
-                if key.startswith(prefix)
-            }
-            for prefix in ("state/", "float64/", "float32/")
+            under(prefix, sample) for prefix in ("state/", "float64/", "float32/")
         )
         if not oracle:
             return
         state = runner.resume(before, opt_state)
         _, port = runner.step(state, [trusted[key] for key in BATCH if key in trusted])
-        if any(isinstance(part, _OPTAX_ADAM) for part in _parts(opt_state)):
+        if any(isinstance(part, _OPTAX_ADAM) for part in states.parts(opt_state)):
             port = self._without_bias_correction_error(before, oracle, port, step)
-        keys = [key for key in oracle if key in port and phase_of(key) != "batch"]
-        keys = [key for key in keys if oracle[key].size]
+        keys = [
+            key
+            for key, array in oracle.items()
+            if key in port and phase_of(key) != "batch" and array.size
+        ]
         for key in keys:
             # Each state counts alike, however large its numbers are; but one in which they nearly
             # cancel must not count for all the others.
-            magnitude = float(np.max(np.abs(oracle[key])))
+            magnitude = largest_magnitude(oracle[key])
             self._magnitudes[key] = max(magnitude, 0.5 * self._magnitudes.get(key, 0.0))
         scales = {key: self._magnitudes[key] or 1.0 for key in keys}
-        sides = (
+        exact, reference, judged = (
             {k: np.asarray(side[k] / scales[k]) for k in keys} for side in (oracle, trusted, port)
         )
-        exact, reference, judged = sides
         self._sums.see(exact, reference, judged)
         for key in keys:
             error = np.abs(judged[key] - exact[key])
-            at = np.unravel_index(int(np.argmax(np.nan_to_num(error, nan=np.inf))), error.shape)
+            at = index_of_largest(np.nan_to_num(error, nan=np.inf))
             furthest = float(error[at])
             if not furthest <= self._worst.get(key, (-1.0, None))[0]:
-                phase, _, tensor = key.partition("/")
-                values = float(oracle[key][at]), float(port[key][at])
-                place = Divergence(
-                    step, phase, tensor or phase, tuple(int(i) for i in at), *values, math.nan
-                )
+                values = oracle[key][at], port[key][at]
+                place = Divergence.of(step, key, *values, error=math.nan, index=at)
                 self._worst[key] = furthest, place
 
     def tier(self, horizon: int | None) -> Tier:
@@ -100,7 +100,7 @@ class Roundings:
         beyond = [key for key, ratio in excess.items() if not ratio <= ALLOWED]
         divergence = None
         if beyond:
-            first = min(beyond, key=lambda key: PHASES.index(phase_of(key)))
+            first = min(beyond, key=phase_index)
             worst = self._worst[first][1]
             divergence = dataclasses.replace(worst, error=excess[first])
         return Tier("float32", self.steps, excess, ALLOWED, divergence, horizon=horizon)
@@ -141,13 +141,6 @@ def _correction_error(beta: float, count: int) -> float:
     rounded = abs(float(np.float32(beta)) - beta) / beta if beta else 0.0
     power = beta**count
     return power / (1 - power) * (count * rounded + 2 * 2.0**-24)
-
-
-_OPTAX_ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
-
-
-def _parts(opt_state: optax.OptState) -> list[Any]:
-    return jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, _OPTAX_ADAM))
 
 
 def horizon(runner: Runner, start: Arrays, batches: Iterable[Sequence[np.ndarray]]) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from jaxdnn.parity.compare import under
 from jaxdnn.parity.port import PortState, Seen, Steps, precision
 
 __all__ = ["agreement"]
@@ -31,7 +32,7 @@ def agreement(
       devices, or no batch to share.
     """
     with precision("float64"):
-        arrays = {k.removeprefix("param/"): np.asarray(v, np.float64) for k, v in start.items()}
+        arrays = {k: np.asarray(v, np.float64) for k, v in under("param/", start).items()}
         params = jax.tree.map(jnp.asarray, run.from_torch(arrays))
         state = PortState(params, run.init(params), {})
         stacked = [np.stack(arrays) for arrays in zip(*map(_few, batches), strict=True)]

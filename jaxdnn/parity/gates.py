@@ -1,11 +1,12 @@
 """Whether agreement means anything: what has to happen in a run that proves something."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jaxdnn.parity.compare import Observation, phase_of
+from jaxdnn.parity.compare import Observation, largest_magnitude, phase_of, under
 from jaxdnn.parity.port import Arrays, Runner
 
 __all__ = ["Gates"]
@@ -18,26 +19,18 @@ class Gates:
     """Watches a run for what would make agreement empty."""
 
     def __init__(self, header: Mapping[str, Any], start: Arrays, runner: Runner) -> None:
-        self._header, self._start, self._runner = header, start, runner
+        self._start, self._runner = start, runner
         frozen = set(header["frozen"])
-        self._names = [
-            key.removeprefix("param/")
-            for key in start
-            if key.startswith("param/") and key.removeprefix("param/") not in frozen
-        ]
+        self._names = [name for name in under("param/", start) if name not in frozen]
         self._gradients: dict[str, float] = {}
         self._moved: set[str] = set()
         self._losses: list[float] = []
-        self._first: Observation | None = None
         self._inputs: list[np.ndarray] = []
-        self._torch_only: set[str] = set()
         self._changing_buffers: set[str] = set()
-        self._finite = True
 
     def see(self, expected: Observation, actual: Observation) -> None:
         """Take in a step."""
         self._losses.append(float(expected["loss"]))
-        self._finite = self._finite and bool(np.isfinite(expected["loss"]))
         x = expected.get("batch/x")
         if (
             x is not None
@@ -62,23 +55,21 @@ class Gates:
         """
         for name in self._names:
             key = f"grad/{name}"
-            largest = max(
-                (
-                    float(np.max(np.abs(side[key]), initial=0.0))
-                    for side in (expected, actual)
-                    if key in side
-                ),
-                default=0.0,
-            )
+            sides = (side[key] for side in (expected, actual) if key in side)
+            largest = max(map(largest_magnitude, sides), default=0.0)
             self._gradients[name] = max(self._gradients.get(name, 0.0), largest)
-        scale = max(self._gradients.values(), default=0.0)
-        vanishing = {n for n, g in self._gradients.items() if 0 < g <= _ROUNDING * scale}
+        vanishing = self._vanishing()
         return {
             key
             for key in expected
             for name in vanishing
             if key in (f"grad/{name}", f"param/{name}") or key.startswith(f"optimizer/{name}/")
         }
+
+    def _vanishing(self) -> list[str]:
+        """The parameters whose gradient was never more than rounding, and yet not 0."""
+        scale = max(self._gradients.values(), default=0.0)
+        return [name for name, g in self._gradients.items() if 0 < g <= _ROUNDING * scale]
 
     def reasons(self) -> list[str]:
         """Why agreement would not mean enough; empty if it would."""
@@ -88,22 +79,20 @@ class Gates:
             reasons.append(f"torch's {', '.join(layout.only_torch)} did not reach the port")
         if layout.only_port:
             reasons.append(f"the port's {', '.join(layout.only_port)} did not come from torch")
-        scale = max(self._gradients.values(), default=0.0)
-        dead = [n for n in self._names if not self._gradients.get(n, 0.0)]
-        noise = [n for n in self._names if 0 < self._gradients.get(n, 0.0) <= _ROUNDING * scale]
+        dead = [name for name in self._names if not self._gradients.get(name, 0.0)]
         if dead:
             reasons.append(
                 f"the gradient of {', '.join(dead)} was 0 in every step, so nothing that happens "
                 "to it was compared; start from parameters at which it is not"
             )
-        if noise:
+        if vanishing := self._vanishing():
             reasons.append(
-                f"the gradient of {', '.join(noise)} is 0 but for rounding, as of a bias in front "
-                "of a normalisation; leave the parameter out"
+                f"the gradient of {', '.join(vanishing)} is 0 but for rounding, as of a bias in "
+                "front of a normalisation; leave the parameter out"
             )
         if still := [name for name in self._names if name not in self._moved]:
             reasons.append(f"{', '.join(still)} never moved; is the learning rate 0?")
-        if not self._finite:
+        if not all(map(math.isfinite, self._losses)):
             reasons.append("torch's loss is not finite; start elsewhere or take smaller steps")
         if len(self._losses) < 2:
             reasons.append("one step does not show what the optimiser carries on; give more")

@@ -16,17 +16,7 @@ __all__ = ["NAMES", "candidates", "faithful"]
 Loss = Callable[[Array, Array], Array]
 Settings = Mapping[str, Any]
 
-NAMES = (
-    "bce",
-    "bce_with_logits",
-    "cross_entropy",
-    "huber",
-    "kl_div",
-    "l1",
-    "mse",
-    "nll",
-    "smooth_l1",
-)
+NAMES = tuple(name for name in losses.__all__ if name != "Reduction")
 """The losses that are known."""
 
 
@@ -92,46 +82,37 @@ def candidates(name: str, settings: Settings) -> Iterator[tuple[str, Loss]]:
         case "kl_div":
             yield "kl-div-mean", lambda x, y: each(x, y).mean()
             yield "kl-div-mean", lambda x, y: each(x, y).sum() / len(x)
-    yield from _reductions(reduction, each)
-
-
-def _reductions(reduction: str, each: Loss) -> Iterator[tuple[str, Loss]]:
     if reduction == "mean":
         yield "reduction-sum", lambda x, y: each(x, y).sum()
-        yield "reduction-per-example", lambda x, y: each(x, y).sum() / len(x)
     if reduction == "sum":
         yield "reduction-mean", lambda x, y: each(x, y).mean()
+    if reduction in ("mean", "sum"):
         yield "reduction-per-example", lambda x, y: each(x, y).sum() / len(x)
 
 
 def _bce(settings: Settings, reduction: str) -> Iterator[tuple[str, Loss]]:
     weight = _weight(settings.get("weight"))
 
-    def plain(x: Array, y: Array) -> Array:
-        return _reduce(-weight * (y * jnp.log(x) + (1 - y) * jnp.log(1 - x)), reduction)
+    def of_logarithms(positive: Array, negative: Array, y: Array) -> Array:
+        return _reduce(-weight * (y * positive + (1 - y) * negative), reduction)
 
-    def plain_log1p(x: Array, y: Array) -> Array:
-        return _reduce(-weight * (y * jnp.log(x) + (1 - y) * jnp.log1p(-x)), reduction)
+    def plain(x: Array, y: Array) -> Array:
+        return of_logarithms(jnp.log(x), jnp.log(1 - x), y)
+
+    def shifted(x: Array, y: Array, epsilon: float) -> Array:
+        return of_logarithms(jnp.log(x + epsilon), jnp.log(1 - x + epsilon), y)
+
+    def bounded(x: Array, y: Array) -> Array:
+        positive, negative = jnp.log(x), jnp.log1p(-x)
+        return of_logarithms(jnp.maximum(positive, -100), jnp.maximum(negative, -100), y)
 
     yield "bce-clamp", plain
-    yield "bce-clamp", plain_log1p
+    yield "bce-clamp", lambda x, y: of_logarithms(jnp.log(x), jnp.log1p(-x), y)
     for bound in (1e-12, 1e-8, 1e-7, 1e-6, float(jnp.finfo(jnp.float32).eps)):
         yield "bce-clamp", lambda x, y, e=bound: plain(jnp.clip(x, e, 1 - e), y)
-        yield (
-            "bce-clamp",
-            lambda x, y, e=bound: _reduce(
-                -weight * (y * jnp.log(x + e) + (1 - y) * jnp.log(1 - x + e)), reduction
-            ),
-        )
+        yield "bce-clamp", lambda x, y, e=bound: shifted(x, y, e)
     # The same value, with the derivative that a program finds by itself.
-    yield (
-        "bce-clamp",
-        lambda x, y: _reduce(
-            -weight
-            * (y * jnp.maximum(jnp.log(x), -100) + (1 - y) * jnp.maximum(jnp.log1p(-x), -100)),
-            reduction,
-        ),
-    )
+    yield "bce-clamp", bounded
     yield (
         "bce-of-logits",
         lambda x, y: _reduce(weight * optax.sigmoid_binary_cross_entropy(x, y), reduction),
@@ -163,23 +144,25 @@ def _classes(name: str, settings: Settings, reduction: str) -> Iterator[tuple[st
     smoothing = settings.get("label_smoothing") or 0.0
     right = faithful(name, settings)
 
+    def class_axis(x: Array) -> int:
+        return 1 if x.ndim > 1 else 0
+
     def scores(x: Array) -> Array:
-        return jax.nn.log_softmax(x, axis=1 if x.ndim > 1 else 0) if name == "cross_entropy" else x
+        return jax.nn.log_softmax(x, axis=class_axis(x)) if name == "cross_entropy" else x
 
     def of_labels(x: Array, y: Array) -> Array:
         """What indexing gives for a label, where a negative one counts from the end."""
-        axis = 1 if x.ndim > 1 else 0
+        axis = class_axis(x)
         return -jnp.take_along_axis(scores(x), jnp.expand_dims(y, axis), axis).squeeze(axis)
 
     if name == "cross_entropy":
-        yield "softmax-twice", lambda x, y: right(jax.nn.softmax(x, axis=min(1, x.ndim - 1)), y)
+        yield "softmax-twice", lambda x, y: right(jax.nn.softmax(x, axis=class_axis(x)), y)
 
     if settings.get("weight") is not None:
         weight = jnp.asarray(settings["weight"], float)
-        unweighted = {**settings, "weight": None}
         summed = faithful(name, {**settings, "reduction": "sum"})
         yield "cross-entropy-weights", lambda x, y: summed(x, y) / y.size
-        yield "cross-entropy-weights", faithful(name, unweighted)
+        yield "cross-entropy-weights", faithful(name, {**settings, "weight": None})
         yield (
             "cross-entropy-weights",
             lambda x, y: jnp.sum(weight[y] * of_labels(x, y)) / jnp.sum(weight),

@@ -17,13 +17,11 @@ import optax
 from jaxtyping import PyTree
 
 from jaxdnn.parity import loss_mistakes, optimizer_mistakes
-from jaxdnn.parity.compare import PHASES, Divergence, Observation
-from jaxdnn.parity.port import Arrays, Port, PortState, precision, step
-from jaxdnn.parity.source import Source
+from jaxdnn.parity.compare import PHASES, Divergence, Observation, under
+from jaxdnn.parity.port import Port, PortState, precision, step
+from jaxdnn.parity.source import Batches, Source
 
 __all__ = ["Name", "Rerun", "name"]
-
-Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
 _SAME = 1e-11
 """Relative; what a mistake computes and what the port computes are then the same."""
@@ -110,17 +108,26 @@ def name(
 
 def _is_softmax(source: Source, port: Port) -> bool:
     """Whether the port's network ends in a softmax that torch's does not have."""
-    seen = next(iter(source.steps()))
+    seen = _seen(source, 0)
     if port.stateful or seen["output"].ndim < 2:
         return False
     with precision("float64"):
-        params = port.from_torch(_named(source.start(), "param/"))
-        output = port.apply(params, jnp.asarray(seen["batch/x"]))
+        output = port.apply(_params(source, port), jnp.asarray(seen["batch/x"]))
         return _close(output, jax.nn.softmax(jnp.asarray(seen["output"]), axis=1))
 
 
+def _seen(source: Source, number: int) -> Observation:
+    """What a step of torch's computed."""
+    return next(itertools.islice(source.steps(), number, None))
+
+
+def _params(source: Source, port: Port) -> PyTree:
+    """What the port starts from."""
+    return jax.tree.map(jnp.asarray, port.from_torch(under("param/", source.start())))
+
+
 def _loss(source: Source, port: Port, divergence: Divergence, again: Again) -> Name:
-    seen = next(itertools.islice(source.steps(), divergence.step, None))
+    seen = _seen(source, divergence.step)
     output, target = seen["output"], seen["batch/y"]
     with precision("float64"):
         output, target = jnp.asarray(output), jnp.asarray(target)
@@ -203,20 +210,19 @@ def _updates(
     source: Source, port: Port, optimizers: list[optax.GradientTransformation], steps: int
 ) -> Iterator[list[PyTree]]:
     """What each transformation makes of torch's gradients and parameters."""
-    start = source.start()
-    before = _named(start, "param/")
-    tree = port.from_torch(before)
-    states = [jax.tree.map(_widest, optimizer.init(tree)) for optimizer in optimizers]
+    params = _params(source, port)
+    states = [jax.tree.map(_widest, optimizer.init(params)) for optimizer in optimizers]
     updates = [optimizer.update for optimizer in optimizers]
     if steps > 2 * _STEPS_BEYOND:
         updates = [jax.jit(update) for update in updates]
     for seen in itertools.islice(source.steps(), steps):
-        grads = {key: np.zeros_like(array) for key, array in before.items()}
-        tree, gradient = port.from_torch(before), port.from_torch(grads | _named(seen, "grad/"))
-        results = [u(gradient, s, tree) for u, s in zip(updates, states, strict=True)]
+        after = under("param/", seen)
+        zeros = {name: np.zeros_like(array) for name, array in after.items()}
+        grads = port.from_torch(zeros | under("grad/", seen))
+        results = [u(grads, s, params) for u, s in zip(updates, states, strict=True)]
         states = [state for _, state in results]
         yield [update for update, _ in results]
-        before = _named(seen, "param/")
+        params = port.from_torch(after)
 
 
 def _widest(leaf: Any) -> Any:
@@ -271,11 +277,10 @@ def _rows(batches: Iterable[Sequence[np.ndarray]]) -> Counter[bytes]:
 
 def _narrows(source: Source, port: Port) -> bool:
     """Whether the port, given float64, converts it to fewer bits anywhere."""
-    seen = next(iter(source.steps()))
+    seen = _seen(source, 0)
     with precision("float64"):
-        params = port.from_torch(_named(source.start(), "param/"))
-        params = jax.tree.map(jnp.asarray, params)
-        buffers = jax.tree.map(jnp.asarray, _named(source.start(), "buffer/"))
+        params = _params(source, port)
+        buffers = jax.tree.map(jnp.asarray, under("buffer/", source.start()))
         state = PortState(params, port.optimizer.init(params), buffers)
         inputs = jnp.asarray(seen["batch/x"]), jnp.asarray(seen["batch/y"])
         program = jax.make_jaxpr(lambda *args: step(port, *args))(state, *inputs)
@@ -299,10 +304,6 @@ def _is_narrowing(equation: Any) -> bool:
         return max((jnp.finfo(d).bits for d in floats), default=0)
 
     return widest(equation.invars) == 64 and 0 < widest(equation.outvars) < 64
-
-
-def _named(arrays: Arrays, prefix: str) -> Arrays:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
 def _trees_close(one: PyTree, other: PyTree) -> bool:

@@ -1,5 +1,6 @@
 """Optimisers as a port might build them, beside the one that torch runs."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -30,7 +31,7 @@ def candidates(header: Header) -> Iterator[tuple[str, Transformation]]:
     """Transformations that a port may have instead, each with one mistake.
 
     Args:
-      header: of a recording, as `reference_torch.recording.describe` makes it.
+      header: as `reference_torch.description.describe` makes it.
 
     Yields:
       The name of the trap in `jaxdnn.parity.TRAPS`, and the transformation that falls into it.
@@ -47,14 +48,13 @@ def candidates(header: Header) -> Iterator[tuple[str, Transformation]]:
     right = _optimizer(header, lr, momentum)
     if header["clip_grad_norm"]:
         limit = header["clip_grad_norm"]
-        yield (
-            "clip-epsilon",
-            _accumulated(header, optax.chain(optax.clip_by_global_norm(limit), right)),
-        )
-        yield "clip-by-value", _accumulated(header, optax.chain(optax.clip(limit), right))
-        each = optax.chain(_clip_each(limit), right)
-        yield "clip-per-tensor", _accumulated(header, each)
-        yield "clip-missing", _accumulated(header, right)
+        for trap, clip in (
+            ("clip-epsilon", optax.clip_by_global_norm(limit)),
+            ("clip-by-value", optax.clip(limit)),
+            ("clip-per-tensor", _clip_each(limit)),
+            ("clip-missing", optax.identity()),
+        ):
+            yield trap, _accumulated(header, optax.chain(clip, right))
     if header["accumulate"] > 1:
         clipped = _clipped(header, right)
         yield "accumulation-mean", _multi_steps(clipped, header["accumulate"])
@@ -142,38 +142,35 @@ def _optimizers(name: str, settings: Header, lr: Any) -> Iterator[tuple[str, Tra
         yield from _rmsprop(settings, lr)
     if name == "Adagrad":
         yield from _adagrad(settings, lr)
-    if settings.get("weight_decay"):
-        yield (
-            "weight-decay-missing",
-            optim.from_settings(name, dict(settings) | {"weight_decay": 0.0}, lr=lr),
-        )
-    if settings.get("maximize"):
-        yield (
-            "maximize-missing",
-            optim.from_settings(name, dict(settings) | {"maximize": False}, lr=lr),
-        )
+    for trap, setting, without in (
+        ("weight-decay-missing", "weight_decay", 0.0),
+        ("maximize-missing", "maximize", False),
+    ):
+        if settings.get(setting):
+            yield trap, optim.from_settings(name, {**settings, setting: without}, lr=lr)
+
+
+def _sign(settings: Header) -> Transformation:
+    return optax.scale(-1.0) if settings["maximize"] else optax.identity()
 
 
 def _sgd(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
     momentum, dampening = settings["momentum"], settings["dampening"]
     decay, nesterov = settings["weight_decay"], settings["nesterov"]
-    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
-    decayed = optax.chain(sign, optax.add_decayed_weights(decay))
+    sign, added = _sign(settings), optax.add_decayed_weights(decay)
+    decayed = optax.chain(sign, added)
+    trace = optax.trace(momentum, nesterov=nesterov) if momentum else optax.identity()
     rate = optax.scale_by_learning_rate(lr)
     if momentum:
-        trace = optax.trace(momentum, nesterov=nesterov)
         if dampening:
             damped = optax.scale(1 - dampening)
             yield "sgd-dampening", optax.chain(decayed, damped, trace, rate)
             yield "sgd-dampening", optax.chain(decayed, trace, rate)
             yield "sgd-dampening", optax.chain(decayed, optax.ema(dampening, debias=False), rate)
         else:
-            ema = optax.ema(momentum, debias=False)
-            yield "momentum-average", optax.chain(decayed, ema, rate)
-            yield (
-                "momentum-average",
-                optax.chain(decayed, optax.ema(momentum, debias=True), rate),
-            )
+            for debias in (False, True):
+                average = optax.ema(momentum, debias=debias)
+                yield "momentum-average", optax.chain(decayed, average, rate)
             yield "momentum-lr-inside", optax.chain(decayed, rate, trace)
         if nesterov:
             yield "nesterov", optax.chain(decayed, optax.trace(momentum), rate)
@@ -181,8 +178,6 @@ def _sgd(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
             yield "nesterov", optax.chain(decayed, optax.trace(momentum, nesterov=True), rate)
         yield "momentum-missing", optax.chain(decayed, rate)
     if decay:
-        trace = optax.trace(momentum, nesterov=nesterov) if momentum else optax.identity()
-        added = optax.add_decayed_weights(decay)
         yield "decay-after-momentum", optax.chain(sign, trace, added, rate)
         uncoupled = optax.chain(sign, trace, rate, optax.add_decayed_weights(-decay))
         yield "decay-without-lr", uncoupled
@@ -191,13 +186,13 @@ def _sgd(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
 def _adam(settings: Header, lr: Any, *, decoupled: bool) -> Iterator[tuple[str, Transformation]]:
     (beta1, beta2), eps = settings["betas"], settings["eps"]
     decay, amsgrad = settings["weight_decay"], settings["amsgrad"]
-    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
+    sign, rate = _sign(settings), optax.scale_by_learning_rate(lr)
     scale = optax.scale_by_amsgrad if amsgrad else optax.scale_by_adam
 
     def built(direction: Transformation, *, decoupled: bool = decoupled) -> Transformation:
         added = optax.add_decayed_weights(decay) if decay else optax.identity()
         parts = (direction, added) if decoupled else (added, direction)
-        return optax.chain(sign, *parts, optax.scale_by_learning_rate(lr))
+        return optax.chain(sign, *parts, rate)
 
     right = scale(beta1, beta2, eps)
     if amsgrad:
@@ -218,18 +213,13 @@ def _adam(settings: Header, lr: Any, *, decoupled: bool) -> Iterator[tuple[str, 
     if decay:
         yield (
             "adamw-coupled" if decoupled else "adam-decoupled",
-            built(right if not amsgrad else scale(beta1, beta2, eps), decoupled=not decoupled),
+            built(right, decoupled=not decoupled),
         )
-        added = optax.add_decayed_weights(-decay)
-        rate = optax.scale_by_learning_rate(lr)
-        yield "decay-without-lr", optax.chain(sign, right, rate, added)
+        uncoupled = optax.chain(sign, right, rate, optax.add_decayed_weights(-decay))
+        yield "decay-without-lr", uncoupled
     if decoupled and not math.isclose(decay, 1e-4):
-        yield (
-            "adamw-default-decay",
-            optax.chain(
-                sign, right, optax.add_decayed_weights(1e-4), optax.scale_by_learning_rate(lr)
-            ),
-        )
+        default = optax.add_decayed_weights(1e-4)
+        yield "adamw-default-decay", optax.chain(sign, right, default, rate)
 
 
 def _uncorrected_adam(beta1: float, beta2: float, eps: float) -> Transformation:
@@ -263,67 +253,52 @@ def _epsilon_before_correction(beta1: float, beta2: float, eps: float) -> Transf
 def _rmsprop(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
     alpha, eps, momentum = settings["alpha"], settings["eps"], settings["momentum"]
     decay, centered = settings["weight_decay"], settings["centered"]
-    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
-    decayed = optax.chain(sign, optax.add_decayed_weights(decay))
+    sign, added = _sign(settings), optax.add_decayed_weights(decay)
+    decayed = optax.chain(sign, added)
+    trace = optax.trace(momentum) if momentum else optax.identity()
     rate = optax.scale_by_learning_rate(lr)
 
-    def built(
-        alpha: float, eps: float, *, in_sqrt: bool, centered: bool = centered, first: bool = False
+    def scaled(
+        alpha: float = alpha, *, in_sqrt: bool = False, centered: bool = centered
     ) -> Transformation:
         scale = optax.scale_by_stddev if centered else optax.scale_by_rms
-        direction = scale(alpha, eps, eps_in_sqrt=in_sqrt)
-        trace = optax.trace(momentum) if momentum else optax.identity()
-        order = (rate, trace) if first else (trace, rate)
+        return scale(alpha, eps, eps_in_sqrt=in_sqrt)
+
+    def built(direction: Transformation, *, rate_first: bool = False) -> Transformation:
+        order = (rate, trace) if rate_first else (trace, rate)
         return optax.chain(decayed, direction, *order)
 
-    yield "rmsprop-epsilon", built(alpha, eps, in_sqrt=True)
-    yield "rmsprop-epsilon", built(alpha, eps, in_sqrt=True, first=True)
+    right = scaled()
+    for rate_first in (False, True):
+        yield "rmsprop-epsilon", built(scaled(in_sqrt=True), rate_first=rate_first)
     if not math.isclose(alpha, 0.9):
-        for in_sqrt in (False, True):
-            yield "rmsprop-decay", built(0.9, eps, in_sqrt=in_sqrt)
-            yield "rmsprop-decay", built(0.9, eps, in_sqrt=in_sqrt, first=True)
+        for in_sqrt, rate_first in itertools.product((False, True), repeat=2):
+            yield "rmsprop-decay", built(scaled(0.9, in_sqrt=in_sqrt), rate_first=rate_first)
     if momentum:
-        yield "momentum-lr-inside", built(alpha, eps, in_sqrt=False, first=True)
-        direction = (optax.scale_by_stddev if centered else optax.scale_by_rms)(
-            alpha, eps, eps_in_sqrt=False
-        )
-        yield "momentum-missing", optax.chain(decayed, direction, rate)
-    yield "rmsprop-centered", built(alpha, eps, in_sqrt=False, centered=not centered)
+        yield "momentum-lr-inside", built(right, rate_first=True)
+        yield "momentum-missing", optax.chain(decayed, right, rate)
+    yield "rmsprop-centered", built(scaled(centered=not centered))
     if decay:
-        direction = (optax.scale_by_stddev if centered else optax.scale_by_rms)(
-            alpha, eps, eps_in_sqrt=False
-        )
-        trace = optax.trace(momentum) if momentum else optax.identity()
-        added = optax.add_decayed_weights(decay)
-        yield "decay-after-scaling", optax.chain(sign, direction, added, trace, rate)
-        yield "decay-after-scaling", optax.chain(sign, direction, trace, added, rate)
+        yield "decay-after-scaling", optax.chain(sign, right, added, trace, rate)
+        yield "decay-after-scaling", optax.chain(sign, right, trace, added, rate)
 
 
 def _adagrad(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
     start, eps = float(settings["initial_accumulator_value"]), settings["eps"]
-    sign = optax.scale(-1.0) if settings["maximize"] else optax.identity()
     added = optax.add_decayed_weights(settings["weight_decay"])
+    decayed = optax.chain(_sign(settings), added)
     rate = optax.scale_by_learning_rate(lr)
-
-    def built(start: float, eps: float) -> Transformation:
-        return optax.chain(sign, added, optax.scale_by_rss(start, eps), rate)
 
     for other in (start, 0.1):
         for inner in (eps, 1e-7, eps * eps):
             name = "adagrad-epsilon" if other == start else "adagrad-accumulator"
-            yield name, built(other, inner)
+            yield name, optax.chain(decayed, optax.scale_by_rss(other, inner), rate)
     if not math.isclose(start, 0.1):
-        yield (
-            "adagrad-accumulator",
-            optim.from_settings(
-                "Adagrad", dict(settings) | {"initial_accumulator_value": 0.1}, lr=lr
-            ),
-        )
+        changed = {**settings, "initial_accumulator_value": 0.1}
+        yield "adagrad-accumulator", optim.from_settings("Adagrad", changed, lr=lr)
     if settings["lr_decay"]:
-        yield (
-            "adagrad-lr-decay",
-            optim.from_settings("Adagrad", dict(settings) | {"lr_decay": 0.0}, lr=lr),
-        )
+        changed = {**settings, "lr_decay": 0.0}
+        yield "adagrad-lr-decay", optim.from_settings("Adagrad", changed, lr=lr)
 
 
 def _schedules(header: Header) -> tuple[Schedule | None, Schedule | None]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxdnn.models import Params
 from jaxdnn.parity import layout, states
-from jaxdnn.parity.compare import Observation
+from jaxdnn.parity.compare import Observation, under
 
 __all__ = ["Arrays", "Port", "PortState", "Runner", "Seen", "Steps", "precision", "steps_of"]
 
@@ -252,11 +252,8 @@ class Runner:
         return jax.tree.map(jnp.asarray, self._run.from_torch(tensors))
 
     def _of(self, tensors: Mapping[str, np.ndarray], prefix: str) -> Arrays:
-        return {
-            key.removeprefix(prefix): np.asarray(array, self.dtype)
-            for key, array in tensors.items()
-            if key.startswith(prefix)
-        }
+        found = under(prefix, tensors)
+        return {name: np.asarray(array, self.dtype) for name, array in found.items()}
 
     def _cast(self, array: Any) -> Array:
         """Floats of this runner's type; counts, which schedules divide, as wide as those."""

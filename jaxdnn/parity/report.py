@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxdnn.parity.compare import PHASES, Divergence, phase_of
+from jaxdnn.parity.compare import PHASES, Divergence, phase_of, tensor_of
 from jaxdnn.parity.traps import TRAPS
 
 __all__ = ["Report", "Tier", "Verdict"]
@@ -52,7 +52,7 @@ class Tier:
         if not errors:
             return None
         worst = max(errors, key=lambda key: errors[key])
-        return worst.partition("/")[2] or worst, errors[worst]
+        return tensor_of(worst), errors[worst]
 
 
 @dataclass(frozen=True)

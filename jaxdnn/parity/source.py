@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from jaxdnn.errors import CheckpointError
+from jaxdnn.parity.compare import under
 from jaxdnn.parity.port import BATCH, Arrays, Port, precision
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Live", "Recording", "Source", "live", "recorded_runs"]
+__all__ = ["Batches", "Live", "Recording", "Source", "live", "recorded_runs"]
 
 Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -102,31 +103,28 @@ def live(
       ImportError: torch is not installed.
     """
     try:
-        import reference_torch
+        from reference_torch import TorchRun, training_run
     except ImportError as error:
         raise ImportError(
             "torch is not installed here; install jaxdnn[torch], or record the run where it is "
             "(reference_torch.record) and compare with parity.replay."
         ) from error
-    run = reference_torch.TorchRun(module, loss, optimizer, batches, **settings)
-    source = Live(run)
+    run = TorchRun(module, loss, optimizer, batches, **settings)
     if port.activations is not None:
-        names = _activation_names(port, source.start(), batches[0][0])
-        named = {name for name, _ in module.named_modules()}
-        kept = tuple(name for name in names if name in named)
-        source = Live(
-            reference_torch.TorchRun(module, loss, optimizer, batches, activations=kept, **settings)
-        )
-    return source
+        names = _activation_names(port, training_run.start(run), batches[0][0])
+        submodules = dict(module.named_modules())
+        kept = tuple(name for name in names if name in submodules)
+        run = dataclasses.replace(run, activations=kept)
+    return Live(run)
 
 
 def _activation_names(port: Port, start: Arrays, x: np.ndarray) -> list[str]:
-    params = {k.removeprefix("param/"): v for k, v in start.items() if k.startswith("param/")}
     assert port.activations is not None
     with precision("float64"):
-        tree = port.from_torch(params)
-        x = np.asarray(x, np.float64) if np.asarray(x).dtype.kind == "f" else np.asarray(x)
-        return list(jax.eval_shape(port.activations, tree, x))
+        params = port.from_torch(under("param/", start))
+        x = np.asarray(x)
+        x = x.astype(np.float64) if x.dtype.kind == "f" else x
+        return list(jax.eval_shape(port.activations, params, x))
 
 
 def recorded_runs(path: str | Path) -> tuple[str, ...]:
@@ -166,7 +164,6 @@ class Recording:
     """
 
     def __init__(self, path: str | Path, *, name: str = "run", steps: int | None = None) -> None:
-
         self._file, runs = _open(path)
         if name not in runs:
             raise CheckpointError(f"{path} has no run {name!r}, but {', '.join(runs)}.")

@@ -10,7 +10,7 @@ from jaxtyping import PyTree
 
 from jaxdnn import optim
 
-__all__ = ["optimizer_tensors", "restore"]
+__all__ = ["optimizer_tensors", "parts", "restore"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -54,7 +54,7 @@ def optimizer_tensors(
     """
     structure = jax.tree.structure(like)
     tensors = {}
-    for part in _parts(opt_state):
+    for part in parts(opt_state):
         for field, torch_name in _fields(part, optimizer).items():
             tree = getattr(part, field)
             if jax.tree.structure(tree) == structure:
@@ -98,12 +98,16 @@ def restore(
                 trees[field] = from_torch(tensors)
         return part._replace(**trees) if trees else part
 
-    return jax.tree.map(restored, opt_state, is_leaf=lambda node: isinstance(node, _KNOWN))
+    return jax.tree.map(restored, opt_state, is_leaf=_is_known)
 
 
-def _parts(opt_state: optax.OptState) -> list[Any]:
-    parts = jax.tree.leaves(opt_state, is_leaf=lambda node: isinstance(node, _KNOWN))
-    return [part for part in parts if isinstance(part, _KNOWN)]
+def parts(opt_state: optax.OptState) -> list[Any]:
+    """The states that a torch optimiser has too, of all that a transformation is made of."""
+    return list(filter(_is_known, jax.tree.leaves(opt_state, is_leaf=_is_known)))
+
+
+def _is_known(node: Any) -> bool:
+    return isinstance(node, _KNOWN)
 
 
 def _fields(part: Any, optimizer: str | None) -> dict[str, str]:

@@ -2,14 +2,23 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxdnn.parity import environment, float32, gates
-from jaxdnn.parity.compare import PHASES, Divergence, Errors, Observation, phase_of
+from jaxdnn.parity.compare import (
+    Divergence,
+    Errors,
+    Observation,
+    largest_magnitude,
+    phase_index,
+    phase_of,
+    under,
+)
 from jaxdnn.parity.port import BATCH, Arrays, PortState, Runner, Steps
 from jaxdnn.parity.report import Report, Tier
 from jaxdnn.parity.source import Source
@@ -51,11 +60,7 @@ class Trajectory:
         self._precisions, single = precisions, "float32" in precisions
         self._source, self._port_batches = source, port_batches
         self._start = source.start()
-        shapes = {
-            key.removeprefix("param/"): array.shape
-            for key, array in self._start.items()
-            if key.startswith("param/")
-        }
+        shapes = {name: array.shape for name, array in under("param/", self._start).items()}
         self._optimizer = source.header["optimizer"]["name"]
         self._double = Runner(run, "float64", shapes, self._optimizer)
         self._single = Runner(run, "float32", shapes, self._optimizer) if single else None
@@ -68,26 +73,20 @@ class Trajectory:
         self._only_torch: set[str] = set()
         self._incomparable: set[str] = set()
         self._pending: Divergence | None = None
-        self._last_errors: dict[str, float] = {}
+        self._movement: dict[str, float] = {}
 
-    def run(
-        self,
-        on_step: Callable[[int], object] | None = None,
-        *,
-        recorded: Iterable[Arrays] | None = None,
-    ) -> None:
+    def run(self, *, recorded: Iterable[Arrays] | None = None) -> None:
         """Compare.
 
         Args:
-          on_step: called after each step with its number, from 0.
           recorded: what is compared instead of the whole of torch's run.
         """
         state = self._double.start(self._start)
         self.first_divergence = self._start_differs(state)
         previous = self._start
         last: tuple[Observation, Observation] | None = None
-        samples = self._single is not None
-        for arrays in self._source.steps(samples=samples) if recorded is None else recorded:
+        with_samples = self._single is not None
+        for arrays in self._source.steps(samples=with_samples) if recorded is None else recorded:
             if self.first_divergence:
                 break
             expected, samples = _split(arrays)
@@ -101,21 +100,19 @@ class Trajectory:
             self._gates.see(expected, actual)
             if self._single is not None and self.first_divergence is None:
                 for sample in samples:
-                    known = {
+                    comparable = {
                         key: array
                         for key, array in sample.items()
-                        if not key.endswith(tuple(f"/{field}" for field in self._incomparable))
+                        if self._is_comparable(key.partition("/")[2])
                     }
-                    self._roundings.see(self._single, known, before.opt_state, self.steps)
+                    self._roundings.see(self._single, comparable, before.opt_state, self.steps)
             previous = expected
             self.steps += 1
-            if on_step is not None:
-                on_step(self.steps - 1)
         compared_all = recorded is None and self.first_divergence is None
         if compared_all and self._port_batches is not None:
             self.first_divergence = _another_length(self.steps, self._source, self._port_batches)
         if last is not None:
-            self._last_errors = self._movement(*last)
+            self._movement = self._errors_by_movement(*last)
 
     def _start_differs(self, state: PortState) -> Divergence | None:
         """Whether the parameters are others before the first step already."""
@@ -153,17 +150,17 @@ class Trajectory:
             return state
         if found.phase != "batch":
             # Either the step is wrong, or rounding has grown: the step alone tells.
-            resumed = self._double.resume(self._known(previous), before.opt_state)
+            resumed = self._double.resume(self._comparable(previous), before.opt_state)
             after, again = self._double.step(resumed, batch)
             errors = kept.copy()
             alone = self._differs(expected, again, errors)
             if alone is None or self._is_rounding(resumed, again, expected, batch):
                 self._errors = errors
                 self._resynchronised.append(self.steps)
-                return self._double.resume(self._known(expected), after.opt_state)
+                return self._double.resume(self._comparable(expected), after.opt_state)
             found = alone
         if "float64" not in self._precisions:
-            return self._double.resume(self._known(expected), state.opt_state)
+            return self._double.resume(self._comparable(expected), state.opt_state)
         # A state that was other one step before is where the mistake began.
         pending = self._pending
         self.first_divergence = (
@@ -194,9 +191,10 @@ class Trajectory:
         for key in expected.keys() & after.keys():
             if phase_of(key) == "batch" or expected[key].shape != after[key].shape:
                 continue
-            scale = max(self._errors.magnitudes.get(key, 0.0), _largest(expected[key]))
-            allowed = max(TOLERANCE * scale, _AMPLIFIED * _largest(other[key] - after[key]))
-            if not _largest(expected[key] - after[key]) <= allowed:
+            scale = max(self._errors.magnitudes.get(key, 0.0), largest_magnitude(expected[key]))
+            amplified = _AMPLIFIED * largest_magnitude(other[key] - after[key])
+            allowed = max(TOLERANCE * scale, amplified)
+            if not largest_magnitude(expected[key] - after[key]) <= allowed:
                 return False
         return True
 
@@ -211,7 +209,7 @@ class Trajectory:
         remaining: Divergence | None = found
         set_apart: set[str] = set()
         while remaining is not None and remaining.phase == "optimizer":
-            set_apart.add(remaining.tensor.rsplit("/", 1)[-1])
+            set_apart.add(_field(remaining.tensor))
             self._incomparable |= set_apart
             remaining = self._differs(expected, actual, self._errors.copy())
         if remaining is not None:
@@ -221,19 +219,17 @@ class Trajectory:
         self._pending = found
         return self._differs(expected, actual, self._errors)
 
-    def _known(self, observation: Observation) -> Observation:
+    def _comparable(self, observation: Observation) -> Observation:
         """Without the states that cannot be compared."""
-        fields = tuple(f"/{field}" for field in self._incomparable)
-        return {
-            key: array
-            for key, array in observation.items()
-            if not (fields and phase_of(key) == "optimizer" and key.endswith(fields))
-        }
+        return {key: array for key, array in observation.items() if self._is_comparable(key)}
+
+    def _is_comparable(self, key: str) -> bool:
+        return phase_of(key) != "optimizer" or _field(key) not in self._incomparable
 
     def _differs(
         self, expected: Observation, actual: Observation, errors: Errors
     ) -> Divergence | None:
-        common = self._known(expected).keys() & actual.keys()
+        common = self._comparable(expected).keys() & actual.keys()
         self._only_torch |= expected.keys() - common
         ignored = self._gates.rounding_only(expected, actual)
         keys = [key for key in expected if key in common and key not in ignored]
@@ -242,15 +238,15 @@ class Trajectory:
             self.steps, theirs, actual, tolerance=TOLERANCE
         )
 
-    def _movement(self, expected: Observation, actual: Observation) -> dict[str, float]:
-        movement = {}
-        for key in self._errors.largest:
-            if phase_of(key) == "param" and expected[key].size:
-                moved = np.max(np.abs(expected[key] - self._start[key]))
-                if moved > 0:
-                    error = np.max(np.abs(expected[key] - actual[key]))
-                    movement[key.removeprefix("param/")] = float(error / moved)
-        return movement
+    def _errors_by_movement(self, expected: Observation, actual: Observation) -> dict[str, float]:
+        """Of each parameter: its error relative to how far it has moved."""
+        errors = {}
+        for name in under("param/", self._errors.largest):
+            key = f"param/{name}"
+            moved = largest_magnitude(expected[key] - self._start[key])
+            if moved > 0:
+                errors[name] = largest_magnitude(expected[key] - actual[key]) / moved
+        return errors
 
     def report(self) -> Report:
         """The verdict."""
@@ -290,7 +286,7 @@ class Trajectory:
             dict(self._errors.largest),
             TOLERANCE,
             self.first_divergence,
-            movement=self._last_errors,
+            movement=self._movement,
             resynchronised=tuple(self._resynchronised),
         )
 
@@ -300,9 +296,9 @@ class Trajectory:
         return float32.horizon(self._single, self._start, itertools.islice(batches, self.steps))
 
     def _notes(self) -> Iterator[str]:
-        optimizer = sorted(key for key in self._only_torch if phase_of(key) == "optimizer")
+        optimizer = [key for key in self._only_torch if phase_of(key) == "optimizer"]
         if optimizer:
-            fields = sorted({key.rsplit("/", 1)[1] for key in optimizer})
+            fields = sorted(set(map(_field, optimizer)))
             yield (
                 f"torch's {' and '.join(fields)} and the port's optimiser state are not one to "
                 "one; they were compared through the parameters"
@@ -310,8 +306,9 @@ class Trajectory:
         yield from self._roundings.notes()
 
 
-def _largest(values: np.ndarray | np.floating) -> float:
-    return float(np.max(np.abs(values), initial=0.0))
+def _field(key: str) -> str:
+    """What torch's optimiser calls a tensor, ``exp_avg`` in ``optimizer/weight/exp_avg``."""
+    return key.rpartition("/")[2]
 
 
 def _split(recorded: Mapping[str, np.ndarray]) -> tuple[Observation, list[Observation]]:
@@ -327,13 +324,12 @@ def _split(recorded: Mapping[str, np.ndarray]) -> tuple[Observation, list[Observ
 
 
 def _other_shape(step: int, expected: Observation, actual: Observation) -> Divergence | None:
-    for key in sorted(expected, key=lambda key: PHASES.index(phase_of(key))):
+    for key in sorted(expected, key=phase_index):
         ours, theirs = expected[key].shape, actual[key].shape
         if ours != theirs:
-            phase, _, tensor = key.partition("/")
-            sizes = float(expected[key].size), float(actual[key].size)
+            sizes = expected[key].size, actual[key].size
             detail = f"torch has shape {ours}, the port {theirs}"
-            return Divergence(step, phase, tensor or phase, (), *sizes, float("inf"), detail)
+            return Divergence.of(step, key, *sizes, error=math.inf, detail=detail)
     return None
 
 
@@ -342,5 +338,6 @@ def _another_length(steps: int, source: Source, port_batches: Batches) -> Diverg
     if ours == theirs:
         return None
     detail = f"torch has {ours} batches, the port {theirs}"
-    sizes = float(ours), float(theirs)
-    return Divergence(steps, "batch", "number of batches", (), *sizes, float("inf"), detail)
+    return Divergence.of(
+        steps, "batch/number of batches", ours, theirs, error=math.inf, detail=detail
+    )
