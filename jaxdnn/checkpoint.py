@@ -20,7 +20,7 @@ from jaxdnn import interop
 from jaxdnn.errors import CheckpointError
 from jaxdnn.files import write_atomically
 
-__all__ = ["load", "read_metadata", "save"]
+__all__ = ["load", "read", "read_metadata", "save"]
 
 
 def save(path: str | os.PathLike[str], params: PyTree, *, metadata: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def load(path: str | os.PathLike[str], like: PyTree) -> tuple[PyTree, dict[str, 
       >>> load(file, like=params)[1]
       {'workflow': 'a line'}
     """
-    tensors, metadata = _read(path)
+    tensors, metadata = read(path)
     try:
         params = interop.from_torch(tensors, like)
     except CheckpointError as error:
@@ -83,12 +83,24 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
       CheckpointError: the file is missing or damaged, or its metadata are not a JSON object.
     """
-    return _read(path, tensors=False)[1]
+    return read(path, tensors=False)[1]
 
 
-def _read(
+def read(
     path: str | os.PathLike[str], *, tensors: bool = True
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The tensors of a safetensors file by name, and the metadata of one of ours.
+
+    Args:
+      path: the file to read.
+      tensors: whether they are wanted.
+
+    Returns:
+      Both; without tensors, an empty dictionary and the metadata.
+
+    Raises:
+      CheckpointError: the file is missing or damaged, or its metadata are not a JSON object.
+    """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import jaxdnn
 from jaxdnn import running, workflows, xla_flags
-from jaxdnn.errors import ConfigError, JaxdnnError
+from jaxdnn.errors import ConfigError, JaxdnnError, RunError
 from jaxdnn.interruption import Interruption
 
 __all__ = ["main"]
@@ -36,13 +36,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     options = parser.parse_args(argv)
     code = 0
     try:
-        if options.command in ("run", "predict", "verify") and (said := xla_flags.set_flags()):
+        if options.command in ("run", "sweep", "predict", "verify") and (
+            said := xla_flags.set_flags()
+        ):
             _complain(said)
         match options.command:
             case "list":
                 _list(as_json=options.json)
             case "run":
                 running.run(options.workflow, options.flags, interruption)
+            case "sweep":
+                from jaxdnn import sweeping
+
+                sweeping.run(options.workflow, options.flags, interruption)
             case "predict":
                 _predict(options)
             case "verify":
@@ -54,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except JaxdnnError as error:
         _complain(error)
         sys.exit(2)
+    except RunError as error:
+        _complain(error)
+        sys.stderr.flush()
+        os._exit(1)  # leaving in order would mean to wait for a process that is gone
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
@@ -101,6 +111,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     flags = run.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     flags.required = False
+    sweep = commands.add_parser(
+        "sweep",
+        help="train many networks as one program",
+        usage="jaxdnn sweep [-h] WORKFLOW [flags]",
+        epilog="'jaxdnn sweep WORKFLOW --help' lists the flags.",
+    )
+    sweep.add_argument(
+        "workflow",
+        metavar="WORKFLOW",
+        choices=list(workflows.WORKFLOWS),
+        help="mnist-dnn or lenet",
+    )
+    sweep.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
     predict = commands.add_parser(
         "predict",
         help="use a saved network on new samples",

@@ -1,6 +1,6 @@
 """What a user can mend: errors of one sentence that names the thing and the remedy."""
 
-__all__ = ["CheckpointError", "ConfigError", "DataError", "JaxdnnError"]
+__all__ = ["CheckpointError", "ConfigError", "DataError", "JaxdnnError", "RunError"]
 
 
 class JaxdnnError(Exception):
@@ -17,3 +17,7 @@ class DataError(JaxdnnError):
 
 class CheckpointError(JaxdnnError):
     """A file of parameters is damaged or does not fit the model."""
+
+
+class RunError(Exception):
+    """A run ended for a reason outside of it; the command line prints it and exits with code 1."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from jaxdnn import workflows
-from jaxdnn.errors import ConfigError
+from jaxdnn import startup, workflows
+from jaxdnn.errors import ConfigError, RunError
 from jaxdnn.interruption import Interruption
 from jaxdnn.workflows import Workflow
 
@@ -24,11 +24,17 @@ __all__ = ["run"]
 C = TypeVar("C")
 I = TypeVar("I")  # noqa: E741 (inputs)
 F = TypeVar("F")
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
 class NoInputs:
     """Nothing is read."""
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """Nothing is shared out."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,27 @@ class Network(Curves):
     """Trained parameters, as safetensors under torch's names."""
 
 
+@dataclass(frozen=True)
+class LongRun(Network):
+    """What is written."""
+
+    resume: Path | None = None
+    """The run as it is after each epoch: written after every one, and gone on from if it is there.
+    """
+
+
 _FILES = {"figures": Figures, "curves": Curves, "network": Network}
 
 
 @dataclass(frozen=True)
-class Arguments(Generic[C, I, F]):
+class Arguments(Generic[C, I, F, P]):
     """The flags of ``jaxdnn run``: the workflow's own, the seed, and files."""
 
     config: C
     inputs: I
     files: F
+    machine: startup.Machine
+    processes: P
 
     seed: int = 0
     """Decides everything that is random."""
@@ -82,6 +99,7 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
       JaxdnnError: a flag, a file or the data is not as it should be.
       OSError: what was computed could not be written, after all that could be is.
       MemoryError: the run does not fit into the device's memory.
+      RunError: another process of the run is gone.
       SystemExit: a flag is unknown or misspelt, or help was asked for.
     """
     import jax
@@ -100,10 +118,16 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
     }
     read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
     _check(paths, read)
-
-    console = terminal.console()
-    inputs: tuple[Any, ...] = ()
     keywords: dict[str, Any] = {}
+    if isinstance(arguments.processes, startup.Processes):
+        keywords["mesh"] = startup.start_processes(arguments.processes, arguments.machine)
+        keywords["resume"] = paths.pop("resume", None)
+    else:
+        startup.start(arguments.machine)
+
+    first = jax.process_index() == 0  # of several processes one speaks and writes
+    console = terminal.console(quiet=not first)
+    inputs: tuple[Any, ...] = ()
     if hasattr(module, "Inputs"):
         with terminal.download_bars(console) as bars:
             data, source = arguments.inputs.load(arguments.seed, bars)
@@ -120,9 +144,17 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
                 lambda: module.run(arguments.seed, arguments.config, *inputs, **keywords)
             )
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+            reason = str(error).partition("\n")[0].rstrip(".")
+            if "RESOURCE_EXHAUSTED" in reason:
+                raise MemoryError(reason) from error
+            if jax.process_count() == 1:
                 raise
-            raise MemoryError(str(error).partition("\n")[0].rstrip(".")) from error
+            raise RunError(
+                f"Another process of the run is gone ({reason}). Start them all again; with "
+                "--resume they go on after the last finished epoch."
+            ) from error
+    if not first:
+        return
 
     written, failures = _write(workflow, result, paths)
     _report(console, result, as_documented=_is_documented(module, arguments))
@@ -136,14 +168,23 @@ def _parse(workflow: Workflow, module: ModuleType, flags: Sequence[str]) -> Argu
     import tyro
 
     inputs = getattr(module, "Inputs", NoInputs)
-    files = _FILES[workflow.kind]
+    long = "resume" in inspect.signature(module.run).parameters
+    files = LongRun if long else _FILES[workflow.kind]
+    processes = startup.Processes if long else OneProcess
     plot = {} if workflow.kind == "figures" else {"plot": Path(f"{workflow.id}.png")}
     return tyro.cli(
-        Arguments[module.Config, inputs, files],
+        Arguments[module.Config, inputs, files, processes],
         prog=f"jaxdnn run {workflow.id}",
         description=f"{workflow.title}: {workflow.summary}.",
         args=list(flags),
-        default=Arguments(module.Config(), inputs(), files(**plot), seed=module.SEED),
+        default=Arguments(
+            module.Config(),
+            inputs(),
+            files(**plot),
+            startup.Machine(),
+            processes(),
+            seed=module.SEED,
+        ),
         registry=_number_parsers(),
         config=(tyro.conf.OmitArgPrefixes,),
     )
@@ -180,7 +221,7 @@ def _check(paths: dict[str, Path], read: Sequence[Path]) -> None:
     from jaxdnn.files import check_writable, refuse_to_replace
 
     options: dict[Path, str] = {}
-    for name in ("plot", "checkpoint", "json"):
+    for name in ("plot", "checkpoint", "json", "resume"):
         if name not in paths:
             continue
         path, option = paths[name], f"--{name}"

@@ -28,6 +28,7 @@ __all__ = [
     "console",
     "download_bars",
     "show_figures",
+    "show_sweep",
     "show_verification",
 ]
 
@@ -41,9 +42,9 @@ class _Console(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def console() -> Console:
+def console(*, quiet: bool = False) -> Console:
     """Standard output, for lines that are not wrapped and numbers that are not coloured."""
-    return _Console(highlight=False, soft_wrap=True)
+    return _Console(highlight=False, soft_wrap=True, quiet=quiet)
 
 
 class _DownloadBar:
@@ -227,9 +228,9 @@ class Tally:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def start(self, total: int) -> None:
-        """Say how many there are."""
-        self._bar.update(self._task, total=total, description="verifying")
+    def start(self, total: int, *, doing: str = "verifying") -> None:
+        """Say how many there are, and what is done with them."""
+        self._bar.update(self._task, total=total, description=doing)
 
     def advance(self, done: str) -> None:
         """Say which is done."""
@@ -297,6 +298,45 @@ def show_verification(
         if verdict in verdicts
     )
     console.print(f"\n{counts} in {seconds:.0f} s", markup=False)
+
+
+def show_sweep(console: Console, settings: Sequence[Any]) -> None:
+    """Show what came of `jaxdnn.sweeping`: one row per combination of hyperparameters.
+
+    Args:
+      console: where.
+      settings: `jaxdnn.sweeping.Setting` of each; of many, those with the best means are shown.
+    """
+    ranks = sorted(range(len(settings)), key=lambda i: -settings[i].mean)
+    shown = sorted(ranks[:_MOST_SETTINGS])
+    diverged = any(setting.diverged for setting in settings)
+    table = Table(box=None, pad_edge=False)
+    for name in settings[0].values:
+        table.add_column(name.replace("_", " "), justify="right")
+    for heading in ("accuracy", "sd", "lowest", "highest", "best seed"):
+        table.add_column(heading, justify="right")
+    if diverged:
+        table.add_column("diverged", justify="right")
+    table.add_column("")
+    for i in shown:
+        setting = settings[i]
+        table.add_row(
+            *(f"{value:.4g}" for value in setting.values.values()),
+            f"{setting.mean:.2%}",
+            "-" if setting.spread is None else f"{setting.spread:.2%}",
+            f"{setting.lowest:.2%}",
+            f"{setting.highest:.2%}",
+            str(setting.best_seed),
+            *([str(setting.diverged or "-")] if diverged else []),
+            "best" if i == ranks[0] and len(settings) > 1 else "",
+            style="bold" if i == ranks[0] and len(settings) > 1 else "",
+        )
+    console.print(table, soft_wrap=False)
+    if len(shown) < len(settings):
+        console.print(f"and {len(settings) - len(shown):,} settings that are worse", markup=False)
+
+
+_MOST_SETTINGS = 40
 
 
 def _error(tier: Any, error: float) -> str:

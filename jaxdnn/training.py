@@ -230,7 +230,6 @@ def train_full_batch(
     batch: Batch,
     *,
     steps: int,
-    progress: Progress | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
     """The same batch, all the data, again and again, as one scan.
 
@@ -240,7 +239,6 @@ def train_full_batch(
       state: where the run starts.
       batch: arrays with one first axis.
       steps: how many, each an epoch.
-      progress: told about forty times how far the run is.
 
     Returns:
       The state after the last step, and the loss of every step.
@@ -260,24 +258,7 @@ def train_full_batch(
         state, info = train_step(loss, optimizer, state, batch)
         return state, info.loss
 
-    if progress is None:
-        return jax.lax.scan(train, state, length=steps)
-
-    # The reports stand between stretches of the scan, where they cost the steps nothing.
-    stretch = -(-steps // 40)
-
-    def train_and_report(state: TrainState, end: Array, *, length: int) -> tuple[TrainState, Array]:
-        state, losses = jax.lax.scan(train, state, length=length)
-        jax.debug.callback(progress.on_step, end - 1, 0, losses[-1])
-        return state, losses
-
-    ends = stretch * jnp.arange(1, steps // stretch + 1)
-    state, losses = jax.lax.scan(partial(train_and_report, length=stretch), state, ends)
-    losses = losses.ravel()
-    if rest := steps % stretch:
-        state, last = train_and_report(state, jnp.array(steps), length=rest)
-        losses = jnp.append(losses, last)
-    return state, losses
+    return jax.lax.scan(train, state, length=steps)
 
 
 def accuracy(

@@ -5,6 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# The tests' own processes, and later runs of them, need not compile the same programs again.
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**31))  # which also makes it lock
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
 )
@@ -35,6 +40,16 @@ hypothesis.settings.load_profile("jaxdnn")
 
 # Workers that run beside each other must not fight over the cores.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def settings() -> Iterator[None]:
+    """JAX as it was, whatever a command has set."""
+    names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_enable_compilation_cache")
+    before = {name: jax.config.values[name] for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 @pytest.fixture

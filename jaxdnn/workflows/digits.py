@@ -1,18 +1,28 @@
-"""What the classifiers of handwritten digits share: where MNIST comes from, and a timed run."""
+"""What the classifiers of handwritten digits share: where MNIST comes from, and a run in pieces."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
 
+from jaxdnn import resumption, sharding, training
 from jaxdnn.data import mnist
+from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.execution import Progress, compile_and_run
+from jaxdnn.errors import ConfigError
+from jaxdnn.execution import Progress
+from jaxdnn.host_loop import Loop, Program
+from jaxdnn.models import Params
+from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import require_seed
 from jaxdnn.workflows.result import Network, Training
 
@@ -37,47 +47,158 @@ def run(
     config: Any,
     data: MNIST,
     *,
-    init: Callable[..., Any],
-    train: Callable[..., Any],
+    workflow: str,
+    init: Callable[..., TrainState],
+    loss: training.Loss,
+    optimizer: Callable[[Any], optax.GradientTransformation],
+    predict: Callable[..., Array],
     data_source: str,
     progress: Progress | None,
+    mesh: Mesh | None,
+    resume: Path | None,
 ) -> tuple[Training, Network, Float[np.ndarray, " steps"]]:
-    """A workflow's ``fit``, in its two parts: the state donated, and the times taken.
+    """A workflow's ``fit`` in pieces, driven from the host.
 
     Args:
       seed: of the key that decides everything that is random.
       config: the workflow's.
       data: MNIST.
+      workflow: its id.
       init: the workflow's ``init(key, config) -> state``.
-      train: the workflow's ``train(state, key, config, data) -> (state, history)``.
+      loss: likewise ``loss(params, images, labels) -> scalar``.
+      optimizer: likewise ``optimizer(config) -> transformation``.
+      predict: likewise ``predict(params, images) -> scores``.
       data_source: where the data came from, in words.
       progress: told how the run goes while it goes on.
+      mesh: devices that share out every batch; None for the default device.
+      resume: where the run is saved after every epoch, and from where it goes on.
 
     Returns:
       How the run went, the network, and the loss of every step.
 
     Raises:
-      ConfigError: the seed is negative or does not fit 31 bits.
+      ConfigError: the seed is negative or does not fit 31 bits; or more epochs are done already.
+      CheckpointError: ``resume`` is of another run.
+      OSError: ``resume`` cannot be written.
     """
     require_seed(seed)
+    samples, test_samples = len(data.train_labels), len(data.test_labels)
+    full, tail = divmod(samples, config.batch_size)
     if progress is not None:
-        progress.on_start(
-            epochs=config.epochs, samples=len(data.train_labels), batch_size=config.batch_size
+        progress.on_start(epochs=config.epochs, samples=samples, batch_size=config.batch_size)
+    if mesh is None:
+        data = jax.device_put(data)
+    else:
+        data = sharding.share_rows(data, mesh)
+        loss = sharding.data_parallel(loss, mesh)
+
+    def keys() -> Array:
+        return jax.random.split(jax.random.key(seed))  # for the shuffles, and for the start
+
+    def order_of(epoch: Array) -> Array:
+        return shuffle(jax.random.fold_in(keys()[0], epoch), samples)
+
+    def train(state: TrainState, indices: Array, config: Any, data: MNIST) -> Any:
+        batch = data.train_images[indices], data.train_labels[indices]
+        state, info = training.train_step(loss, optimizer(config), state, batch)
+        return state, info.loss
+
+    def step(state: TrainState, i: Array, order: Array, config: Any, data: MNIST) -> Any:
+        start = (i * config.batch_size,)
+        indices = jax.lax.dynamic_slice(order, start, (config.batch_size,))
+        return train(state, indices, config, data)
+
+    def last_step(state: TrainState, order: Array, config: Any, data: MNIST) -> Any:
+        return train(state, order[samples - tail :], config, data)
+
+    def evaluate(params: Params, data: MNIST) -> Array:
+        # Where rows are shared out, some at the end may be there to make the shares equal.
+        images, labels = data.test_images[:test_samples], data.test_labels[:test_samples]
+        return training.accuracy(partial(predict, params), images, labels)
+
+    began = time.perf_counter()
+    start = Program(lambda config: init(keys()[1], config), mesh=mesh)
+    shuffled = Program(order_of, mesh=mesh)
+    full_steps = Loop(step, full, mesh=mesh)
+    ragged_step = Program(last_step, donate_argnums=0, mesh=mesh)
+    test = Program(evaluate, mesh=mesh)
+
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    run = _Run(start(config), np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
+    which = {"workflow": workflow, "seed": seed, "samples": samples} | _settings(config)
+    if resume is not None:
+        run = _gone_on(resume, run, which, config.epochs, mesh)
+    done = len(run.losses)
+
+    for epoch in range(done, config.epochs):
+
+        def report(count: int, loss: Array, epoch: int = epoch) -> None:
+            if progress is not None:
+                progress.on_step(epoch, count - 1, float(loss))
+
+        order = shuffled(np.int32(epoch))
+        state, losses = full_steps(run.state, order, config, data, report=report)
+        if tail:
+            state, last_loss = ragged_step(state, order, config, data)
+            losses = np.append(losses, last_loss)
+        test_accuracy = np.asarray(test(state.params, data))
+        if progress is not None:
+            progress.on_epoch(epoch, float(test_accuracy))
+        run = _Run(
+            state,
+            np.concatenate([run.losses, np.asarray(losses)[None]]),
+            np.append(run.test_accuracy, test_accuracy),
         )
-    data = jax.device_put(data)
-    shuffle_key, init_key = jax.random.split(jax.random.key(seed))
-    state, starting = compile_and_run(init, init_key, config)
-    (state, history), training_time = compile_and_run(
-        partial(train, progress=progress), state, shuffle_key, config, data, donate_argnums=0
-    )
+        if resume is not None and jax.process_index() == 0:
+            resumption.save(resume, run, run=which)
+
+    seconds = time.perf_counter() - began
+    programs = [start, shuffled, full_steps.program, ragged_step, test]
+    compile_seconds = sum(program.compile_seconds for program in programs)
     # A share in float32 is a little off its decimal; the count behind it is exact.
-    test_samples = len(data.test_labels)
-    correct = np.rint(np.asarray(history.test_accuracy, np.float64) * test_samples)
-    training = Training(
+    correct = np.rint(run.test_accuracy.astype(np.float64) * test_samples)
+    measured = Training(
         data_source=data_source,
-        samples=config.epochs * len(data.train_labels),
-        compile_seconds=starting.compile_seconds + training_time.compile_seconds,
-        train_seconds=starting.run_seconds + training_time.run_seconds,
+        samples=(config.epochs - done) * samples,
+        compile_seconds=compile_seconds,
+        train_seconds=seconds - compile_seconds,
         test_accuracy_by_epoch=correct / test_samples,
     )
-    return training, Network(state.params, {"outputs": "digits"}), np.ravel(history.losses)
+    network = Network(jax.tree.map(np.asarray, run.state.params), {"outputs": "digits"})
+    return measured, network, run.losses.ravel()
+
+
+class _Run(NamedTuple):
+    """A run after some epochs."""
+
+    state: TrainState
+    losses: Float[np.ndarray, "epochs steps"]
+    test_accuracy: Float[np.ndarray, " epochs"]
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What makes a run another one; more epochs only make it longer."""
+    return {name: value for name, value in vars(config).items() if name != "epochs"}
+
+
+def _gone_on(
+    path: Path, fresh: _Run, which: Mapping[str, Any], epochs: int, mesh: Mesh | None
+) -> _Run:
+    """The run as it was saved; the first process reads it for all."""
+    first = jax.process_index() == 0
+    run = resumption.load(path, fresh, run=which) if first and path.exists() else fresh
+    run = jax.tree.map(np.asarray, run)
+    if jax.process_count() > 1:
+        done = int(multihost_utils.broadcast_one_to_all(np.int32(len(run.losses))))
+        if not first:
+            # Of the shapes that come.
+            losses = np.zeros((done, run.losses.shape[1]), run.losses.dtype)
+            run = _Run(run.state, losses, np.zeros(done, run.test_accuracy.dtype))
+        run = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(run))
+    if len(run.losses) > epochs:
+        raise ConfigError(
+            f"{path} has {len(run.losses)} epochs already; ask for as many or more with "
+            "--epochs, or name another file."
+        )
+    state = jax.device_put(run.state) if mesh is None else sharding.replicate(run.state, mesh)
+    return run._replace(state=state)

@@ -5,10 +5,12 @@ here they also train, on MNIST's digits padded to the 32 by 32 pixels that the n
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
@@ -18,7 +20,13 @@ from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import digits
-from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative
+from jaxdnn.workflows.config import (
+    Real,
+    register,
+    require_count,
+    require_nonnegative,
+    require_positive,
+)
 from jaxdnn.workflows.digits import Inputs
 from jaxdnn.workflows.mnist_dnn import normalise
 from jaxdnn.workflows.result import Result
@@ -48,7 +56,7 @@ CONVOLUTION = models.conv2d(1, 6, 5)
 """The document's smallest module: the first layer alone."""
 
 
-@register(numbers=["lr", "momentum"])
+@register(numbers=["lr", "momentum", "weight_decay", "initial_scale"])
 @dataclass(frozen=True)
 class Config:
     """The document's optimiser; how long to train is not in it."""
@@ -62,6 +70,12 @@ class Config:
     momentum: Real = 0.9
     """Share of the last step's velocity that the next one keeps."""
 
+    weight_decay: Real = 0.0
+    """L2 penalty: the share of each parameter that is added to its gradient."""
+
+    initial_scale: Real = 1.0
+    """Factor of the fresh parameters, which otherwise start as torch's do."""
+
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
@@ -69,6 +83,8 @@ class Config:
         require_count("epochs", self.epochs)
         require_nonnegative("lr", self.lr)
         require_nonnegative("momentum", self.momentum)
+        require_nonnegative("weight_decay", self.weight_decay)
+        require_positive("initial_scale", self.initial_scale)
         require_count("batch_size", self.batch_size)
 
 
@@ -96,8 +112,11 @@ def loss(
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    """SGD with momentum, in torch's form."""
-    return optax.sgd(config.lr, config.momentum)
+    """SGD with momentum and an L2 penalty, in torch's form."""
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(config.lr, config.momentum),
+    )
 
 
 def init(key: Key[Array, ""], config: Config) -> TrainState:
@@ -105,7 +124,7 @@ def init(key: Key[Array, ""], config: Config) -> TrainState:
 
     Args:
       key: decides the parameters.
-      config: of the optimiser.
+      config: of the start and the optimiser.
 
     Returns:
       Fresh parameters, and an optimiser that has seen nothing.
@@ -115,7 +134,7 @@ def init(key: Key[Array, ""], config: Config) -> TrainState:
       >>> sum(leaf.size for leaf in jax.tree.leaves(state.params))
       61706
     """
-    params = MODEL.init(key)
+    params = jax.tree.map(lambda leaf: config.initial_scale * leaf, MODEL.init(key))
     return TrainState(params, optimizer(config).init(params))
 
 
@@ -154,7 +173,12 @@ def train(
 
 
 def fit(
-    key: Key[Array, ""], config: Config, data: MNIST, *, progress: Progress | None = None
+    key: Key[Array, ""],
+    config: Config,
+    data: MNIST,
+    *,
+    shuffle_key: Key[Array, ""] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[TrainState, History]:
     """A whole run as one pure function: start, every epoch, every evaluation.
 
@@ -162,12 +186,16 @@ def fit(
       key: decides everything that is random.
       config: how long, and how fast.
       data: MNIST as bytes, as `jaxdnn.data.mnist.load` returns it.
+      shuffle_key: decides the shuffles in the place of ``key``, for several networks that are to
+        see the same batches.
       progress: told how the run goes while it goes on.
 
     Returns:
       The state after the last epoch, and the history.
     """
-    shuffle_key, init_key = jax.random.split(key)
+    own_shuffle_key, init_key = jax.random.split(key)
+    if shuffle_key is None:
+        shuffle_key = own_shuffle_key
     return train(init(init_key, config), shuffle_key, config, data, progress=progress)
 
 
@@ -178,8 +206,10 @@ def run(
     *,
     data_source: str,
     progress: Progress | None = None,
+    mesh: Mesh | None = None,
+    resume: Path | None = None,
 ) -> Result:
-    """What ``jaxdnn run lenet`` does: `fit`, with the state donated and the times taken.
+    """What ``jaxdnn run lenet`` does: `fit` in pieces, with reports and times.
 
     Args:
       seed: of the key that decides everything that is random.
@@ -187,15 +217,29 @@ def run(
       data: from `jaxdnn.data.mnist.load`.
       data_source: likewise; it goes into the result.
       progress: told how the run goes while it goes on.
+      mesh: devices that share out every batch; None for the default device.
+      resume: file in which the run is saved after every epoch, and from which it goes on.
 
     Returns:
       Parameters, losses, accuracies and times.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
+      CheckpointError: ``resume`` is of another run.
     """
     measured, network, losses = digits.run(
-        seed, config, data, init=init, train=train, data_source=data_source, progress=progress
+        seed,
+        config,
+        data,
+        workflow="lenet",
+        init=init,
+        loss=loss,
+        optimizer=optimizer,
+        predict=predict,
+        data_source=data_source,
+        progress=progress,
+        mesh=mesh,
+        resume=resume,
     )
     figures = {"lenet.test_accuracy": {"value": measured.test_accuracy}}
     curves = {"mini-batches": losses}

@@ -7,10 +7,12 @@ function of a key, and `jax.jit` makes it one program.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
@@ -20,7 +22,13 @@ from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import digits
-from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative
+from jaxdnn.workflows.config import (
+    Real,
+    register,
+    require_count,
+    require_nonnegative,
+    require_positive,
+)
 from jaxdnn.workflows.digits import Inputs
 from jaxdnn.workflows.result import Result
 
@@ -40,7 +48,7 @@ __all__ = [
 ]
 
 
-@register(numbers=["lr", "momentum"])
+@register(numbers=["lr", "momentum", "weight_decay", "initial_scale"])
 @dataclass(frozen=True)
 class Config:
     """The document's settings."""
@@ -54,6 +62,12 @@ class Config:
     momentum: Real = 0.5
     """Share of the last step's velocity that the next one keeps."""
 
+    weight_decay: Real = 0.0
+    """L2 penalty: the share of each parameter that is added to its gradient."""
+
+    initial_scale: Real = 1.0
+    """Factor of the fresh parameters, which otherwise start as torch's do."""
+
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
@@ -61,6 +75,8 @@ class Config:
         require_count("epochs", self.epochs)
         require_nonnegative("lr", self.lr)
         require_nonnegative("momentum", self.momentum)
+        require_nonnegative("weight_decay", self.weight_decay)
+        require_positive("initial_scale", self.initial_scale)
         require_count("batch_size", self.batch_size)
 
 
@@ -95,9 +111,10 @@ def loss(
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    r"""SGD with momentum.
+    r"""SGD with momentum and an L2 penalty.
 
-    .. math:: v_{t+1} = \mu v_t + g_t, \quad \theta_{t+1} = \theta_t - \eta v_{t+1}, \quad v_0 = 0
+    .. math:: v_{t+1} = \mu v_t + g_t + \lambda \theta_t, \quad
+              \theta_{t+1} = \theta_t - \eta v_{t+1}, \quad v_0 = 0
 
     Reference:
       `torch.optim.SGD
@@ -105,7 +122,10 @@ def optimizer(config: Config) -> optax.GradientTransformation:
       momentum `optax.sgd
       <https://optax.readthedocs.io/en/latest/api/optimizers.html#optax.sgd>`_ shares.
     """
-    return optax.sgd(config.lr, config.momentum)
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.sgd(config.lr, config.momentum),
+    )
 
 
 def init(key: Key[Array, ""], config: Config) -> TrainState:
@@ -113,7 +133,7 @@ def init(key: Key[Array, ""], config: Config) -> TrainState:
 
     Args:
       key: decides the parameters.
-      config: of the optimiser.
+      config: of the start and the optimiser.
 
     Returns:
       Fresh parameters, and an optimiser that has seen nothing.
@@ -123,7 +143,7 @@ def init(key: Key[Array, ""], config: Config) -> TrainState:
       >>> sum(leaf.size for leaf in jax.tree.leaves(state.params))
       575050
     """
-    params = MODEL.init(key)
+    params = jax.tree.map(lambda leaf: config.initial_scale * leaf, MODEL.init(key))
     return TrainState(params, optimizer(config).init(params))
 
 
@@ -162,7 +182,12 @@ def train(
 
 
 def fit(
-    key: Key[Array, ""], config: Config, data: MNIST, *, progress: Progress | None = None
+    key: Key[Array, ""],
+    config: Config,
+    data: MNIST,
+    *,
+    shuffle_key: Key[Array, ""] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[TrainState, History]:
     """A whole run as one pure function: start, every epoch, every evaluation.
 
@@ -170,6 +195,8 @@ def fit(
       key: decides everything that is random.
       config: how long, and how fast.
       data: MNIST as bytes, as `jaxdnn.data.mnist.load` returns it.
+      shuffle_key: decides the shuffles in the place of ``key``, for several networks that are to
+        see the same batches.
       progress: told how the run goes while it goes on.
 
     Returns:
@@ -182,7 +209,9 @@ def fit(
       >>> history.losses.shape, history.test_accuracy.tolist()
       ((2, 11), [1.0, 1.0])
     """
-    shuffle_key, init_key = jax.random.split(key)
+    own_shuffle_key, init_key = jax.random.split(key)
+    if shuffle_key is None:
+        shuffle_key = own_shuffle_key
     return train(init(init_key, config), shuffle_key, config, data, progress=progress)
 
 
@@ -193,8 +222,10 @@ def run(
     *,
     data_source: str,
     progress: Progress | None = None,
+    mesh: Mesh | None = None,
+    resume: Path | None = None,
 ) -> Result:
-    """What ``jaxdnn run mnist-dnn`` does: `fit`, with the state donated and the times taken.
+    """What ``jaxdnn run mnist-dnn`` does: `fit` in pieces, with reports and times.
 
     Args:
       seed: of the key that decides everything that is random.
@@ -202,15 +233,29 @@ def run(
       data: from `jaxdnn.data.mnist.load`.
       data_source: likewise; it goes into the result.
       progress: told how the run goes while it goes on.
+      mesh: devices that share out every batch; None for the default device.
+      resume: file in which the run is saved after every epoch, and from which it goes on.
 
     Returns:
       Parameters, losses, accuracies and times.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
+      CheckpointError: ``resume`` is of another run.
     """
     measured, network, losses = digits.run(
-        seed, config, data, init=init, train=train, data_source=data_source, progress=progress
+        seed,
+        config,
+        data,
+        workflow="mnist-dnn",
+        init=init,
+        loss=loss,
+        optimizer=optimizer,
+        predict=predict,
+        data_source=data_source,
+        progress=progress,
+        mesh=mesh,
+        resume=resume,
     )
     figures = {"mnist_dnn.test_accuracy": {"value": measured.test_accuracy}}
     curves = {"mini-batches": losses}

@@ -7,20 +7,20 @@ compare each row's largest with its class. Both are here.
 
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxdnn import checkpoint, interop, models, torch_rng, training
 from jaxdnn.data import synthetic
 from jaxdnn.data.synthetic import Split
 from jaxdnn.errors import ConfigError
-from jaxdnn.execution import Progress, compile_and_run
+from jaxdnn.execution import Progress
+from jaxdnn.host_loop import run_epochs
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.training import TrainState
@@ -106,17 +106,23 @@ def init(params: Params, config: Config) -> TrainState:
     return TrainState(params, optimizer(config).init(params))
 
 
+def train_epoch(
+    state: TrainState, number: Int[Array, ""], config: Config, data: Split
+) -> tuple[TrainState, Float[Array, ""]]:
+    """One step on all training samples; the state after it, and the loss before."""
+    rows = jnp.asarray(data.train_features), jnp.asarray(data.train_labels)
+    state, info = training.train_step(loss, optimizer(config), state, rows)
+    return state, info.loss
+
+
 def train(
-    state: TrainState, config: Config, data: Split, *, progress: Progress | None = None
+    state: TrainState, config: Config, data: Split
 ) -> tuple[TrainState, Float[Array, " epochs"]]:
-    """Every step of a run; the state at the end, and the loss before each step."""
-    return training.train_full_batch(
-        loss,
-        optimizer(config),
+    """Every epoch of a run, as one scan; the state at the end, and the loss before each step."""
+    return jax.lax.scan(
+        lambda state, number: train_epoch(state, number, config, data),
         state,
-        (data.train_features, data.train_labels),
-        steps=config.epochs,
-        progress=progress,
+        jnp.arange(config.epochs),
     )
 
 
@@ -171,10 +177,14 @@ def run(
     require_seed(seed)
     data, params = data_and_start(seed, config.samples)
     rows = len(data.train_labels)
-    if progress is not None:
-        progress.on_start(epochs=config.epochs, samples=rows, batch_size=rows)
-    (state, losses), timing = compile_and_run(
-        partial(train, progress=progress), init(params, config), config, jax.device_put(data)
+    (state, losses), timing = run_epochs(
+        train_epoch,
+        init(params, config),
+        config,
+        jax.device_put(data),
+        epochs=config.epochs,
+        samples=rows,
+        progress=progress,
     )
 
     predict = jax.jit(MODEL.apply)

@@ -5,7 +5,6 @@ on all training rows; with a number it is epochs of shuffled mini-batches.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from jaxdnn.data.csv_file import listed
 from jaxdnn.data.synthetic import Split
 from jaxdnn.data.tabular import Standardisation, Table
 from jaxdnn.errors import ConfigError, DataError
-from jaxdnn.execution import Progress, compile_and_run
+from jaxdnn.execution import Progress
+from jaxdnn.host_loop import run_epochs
 from jaxdnn.losses import bce
 from jaxdnn.models import Model, Params
 from jaxdnn.training import TrainState
@@ -167,44 +167,42 @@ def init(params: Params, config: Config) -> TrainState:
     return TrainState(params, optimizer(config).init(params))
 
 
-def train(
+def train_epoch(
     state: TrainState,
+    number: Int[Array, ""],
     key: Key[Array, ""],
     config: Config,
     data: Split,
-    *,
-    progress: Progress | None = None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    """Every step of a run.
+    """Every training row once: in one step, or in shuffled mini-batches.
 
     Args:
-      state: where it starts.
-      key: decides the shuffles, if there are mini-batches.
-      config: how long, how fast, and in which batches.
+      state: where the epoch starts.
+      number: of the epoch, from 0.
+      key: decides the shuffles.
+      config: how fast, and in which batches.
       data: the training rows are used.
-      progress: told how the run goes while it goes on.
 
     Returns:
-      The state at the end, and the loss before every step.
+      The state after the epoch, and the loss before every step.
     """
     rows = jnp.asarray(data.train_features), jnp.asarray(data.train_labels)
-    batch_size = config.batch_size
-    if batch_size is None:
-        return training.train_full_batch(
-            loss, optimizer(config), state, rows, steps=config.epochs, progress=progress
-        )
+    if config.batch_size is None:
+        state, info = training.train_step(loss, optimizer(config), state, rows)
+        return state, info.loss[None]
+    order = shuffle(jax.random.fold_in(key, number), len(rows[0]))
+    return training.train_epoch(
+        loss, optimizer(config), state, rows, order, batch_size=config.batch_size
+    )
 
-    def epoch(
-        state: TrainState, number: Int[Array, ""]
-    ) -> tuple[TrainState, Float[Array, " steps"]]:
-        order = shuffle(jax.random.fold_in(key, number), len(rows[0]))
-        state, losses = training.train_epoch(
-            loss, optimizer(config), state, rows, order, batch_size=batch_size
-        )
-        if progress is not None:
-            report = partial(jax.debug.callback, progress.on_step, number, len(losses), losses[-1])
-            jax.lax.cond(number % -(-config.epochs // 40) == 0, report, lambda: None)
-        return state, losses
+
+def train(
+    state: TrainState, key: Key[Array, ""], config: Config, data: Split
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Every epoch of a run, as one scan; arguments and results are those of `train_epoch`."""
+
+    def epoch(state: TrainState, number: Array) -> tuple[TrainState, Float[Array, " steps"]]:
+        return train_epoch(state, number, key, config, data)
 
     state, losses = jax.lax.scan(epoch, state, jnp.arange(config.epochs))
     return state, losses.ravel()
@@ -277,15 +275,17 @@ def run(
     if scale is not None:
         preprocessing |= {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
     rows = len(parts.train_labels)
-    if progress is not None:
-        progress.on_start(epochs=config.epochs, samples=rows, batch_size=config.batch_size or rows)
-    (state, losses), timing = compile_and_run(
-        partial(train, progress=progress),
+    (state, losses), timing = run_epochs(
+        train_epoch,
         init(params, config),
         jax.random.key(seed),
         config,
         jax.device_put(parts),
+        epochs=config.epochs,
+        samples=rows,
+        progress=progress,
     )
+    losses = losses.ravel()
     apply = jax.jit(model(len(data.feature_names)).apply)
     probabilities = apply(state.params, jnp.asarray(parts.test_features))
     test_accuracy = accuracy(np.asarray(probabilities), parts.test_labels)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from reference_torch import models, training
 from reference_torch.losses import cross_entropy
 from reference_torch.training import History
-from reference_torch.workflows.mnist_dnn import normalise
+from reference_torch.workflows.mnist_dnn import normalise, scale_parameters
 
 __all__ = [
     "Config",
@@ -42,6 +42,12 @@ class Config:
     momentum: float = 0.9
     """Share of the last step's velocity that the next one keeps."""
 
+    weight_decay: float = 0.0
+    """L2 penalty: the share of each parameter that is added to its gradient."""
+
+    initial_scale: float = 1.0
+    """Factor of the fresh parameters, which otherwise start as torch's do."""
+
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
@@ -67,20 +73,26 @@ def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum."""
-    return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
+    """SGD with momentum and an L2 penalty."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
 
 
-def init(start: Mapping[str, np.ndarray] | None = None) -> models.LeNet:
+def init(start: Mapping[str, np.ndarray] | None = None, *, scale: float = 1.0) -> models.LeNet:
     """The network before the first step.
 
     Args:
       start: its parameters by name, which decide the dtype too; by default torch's own start.
+      scale: factor of all parameters.
 
     Returns:
       LeNet.
     """
-    return models.load_start(models.lenet(), start)
+    return scale_parameters(models.load_start(models.lenet(), start), scale)
 
 
 def train(
@@ -122,6 +134,6 @@ def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Modul
       The trained network, and the history.
     """
     torch.manual_seed(seed)
-    model = init()
+    model = init(scale=config.initial_scale)
     orders = (torch.randperm(len(data[1])) for _ in range(config.epochs))
     return model, train(model, orders, config, data)

@@ -5,6 +5,7 @@ The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,8 +23,11 @@ __all__ = [
     "normalise",
     "optimizer",
     "predict",
+    "scale_parameters",
     "train",
 ]
+
+M = TypeVar("M", bound=nn.Module)
 
 MEAN, STD = 0.1307, 0.3081
 
@@ -40,6 +44,12 @@ class Config:
 
     momentum: float = 0.5
     """Share of the last step's velocity that the next one keeps."""
+
+    weight_decay: float = 0.0
+    """L2 penalty: the share of each parameter that is added to its gradient."""
+
+    initial_scale: float = 1.0
+    """Factor of the fresh parameters, which otherwise start as torch's do."""
 
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
@@ -61,22 +71,36 @@ def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum: v ← momentum·v + g, θ ← θ − lr·v."""
-    return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
+    """SGD with momentum and an L2 penalty: v ← momentum·v + g + decay·θ, θ ← θ − lr·v."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
 
 
-def init(start: Mapping[str, np.ndarray] | None = None) -> models.MLP:
+def init(start: Mapping[str, np.ndarray] | None = None, *, scale: float = 1.0) -> models.MLP:
     """The network before the first step.
 
     Args:
       start: its parameters by name, for a run that begins where another one does; they decide the
         dtype too. Without them, torch's default start from its global generator.
+      scale: factor of all parameters.
 
     Returns:
       784-512-256-128-64-10, with relu between the affine maps.
     """
     model = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
-    return models.load_start(model, start)
+    return scale_parameters(models.load_start(model, start), scale)
+
+
+def scale_parameters(model: M, scale: float) -> M:
+    """Multiply all parameters of a network, in place."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
 
 
 def train(
@@ -126,6 +150,6 @@ def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Modul
       ((2, 10), (2,))
     """
     torch.manual_seed(seed)
-    model = init()
+    model = init(scale=config.initial_scale)
     orders = (torch.randperm(len(data[1])) for _ in range(config.epochs))
     return model, train(model, orders, config, data)

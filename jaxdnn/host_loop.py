@@ -1,0 +1,171 @@
+"""A loop driven from the host, in pieces: `jax.lax.scan` that reports, and that can be saved.
+
+A whole run as one program is the fastest, and what vmaps. But a program that calls the host back is
+not kept in the persistent compilation cache. In pieces, each the same program, a run needs no
+calls back: it is found in the cache, says how it goes, and can be saved between two pieces.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, PyTree
+
+from jaxdnn.execution import Progress, Timing
+
+__all__ = ["Loop", "Program", "run_epochs"]
+
+S = TypeVar("S")
+_PIECES = 40
+
+
+class Program:
+    """A pure function that is compiled at its first call, for the shapes of that call.
+
+    Args:
+      function: of arrays and pytrees.
+      donate_argnums: arguments whose memory the result may take over; see `jax.jit`.
+      mesh: on whose devices the result is whole; None for the default device.
+
+    Attributes:
+      compile_seconds: what compiling took.
+
+    Example:
+      >>> double = Program(lambda x: 2 * x)
+      >>> int(double(np.int32(3))), double.compile_seconds > 0
+      (6, True)
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        donate_argnums: int | tuple[int, ...] = (),
+        mesh: Mesh | None = None,
+    ) -> None:
+        whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+        self._jitted = jax.jit(function, donate_argnums=donate_argnums, out_shardings=whole)
+        self._compiled: Callable[..., Any] | None = None
+        self.compile_seconds = 0.0
+
+    def __call__(self, *args: Any) -> Any:
+        """The function's result; it may still be on its way."""
+        if self._compiled is None:
+            start = time.perf_counter()
+            self._compiled = self._jitted.lower(*args).compile()
+            self.compile_seconds = time.perf_counter() - start
+        return self._compiled(*args)
+
+
+class Loop:
+    r"""A scan over the numbers 0, 1, …, in about forty pieces.
+
+    .. math:: (s_{i+1}, y_i) = \text{body}(s_i, i, \text{args})
+
+    Args:
+      body: ``(state, number, *args) -> (state, output)``, pure.
+      length: how often.
+      mesh: on whose devices the results are whole; None for the default device.
+
+    Attributes:
+      program: one piece, with the time that compiling took.
+
+    Example:
+      >>> triangular = Loop(lambda total, i: (total + i, total), 5)
+      >>> state, outputs = triangular(np.int32(0))
+      >>> int(state), outputs.tolist()
+      (10, [0, 0, 1, 3, 6])
+    """
+
+    def __init__(
+        self, body: Callable[..., tuple[Any, PyTree]], length: int, *, mesh: Mesh | None = None
+    ) -> None:
+        self._body, self._length = body, length
+        self.program = Program(self._piece, donate_argnums=(0, 1), mesh=mesh)
+
+    def _piece(
+        self, state: S, outputs: PyTree, start: Int[Array, ""], stop: Int[Array, ""], *args: Any
+    ) -> tuple[S, PyTree, PyTree]:
+        def advance(i: Array, carry: tuple[S, PyTree]) -> tuple[S, PyTree]:
+            state, output = self._body(carry[0], i, *args)
+            return state, jax.tree.map(lambda all_, one: all_.at[i].set(one), carry[1], output)
+
+        state, outputs = jax.lax.fori_loop(start, stop, advance, (state, outputs))
+        return state, outputs, jax.tree.map(lambda all_: all_[stop - 1], outputs)
+
+    def __call__(
+        self, state: S, *args: Any, report: Callable[[int, PyTree], object] | None = None
+    ) -> tuple[S, PyTree]:
+        """Run.
+
+        Args:
+          state: before the first number; its memory is taken over.
+          *args: of the body.
+          report: called after each piece, once the next one is under way, with how many numbers
+            are done and the last one's output.
+
+        Returns:
+          The state after the last number, and the outputs, stacked.
+        """
+        _, output = jax.eval_shape(self._body, state, np.int32(0), *args)
+        outputs = jax.tree.map(lambda s: np.zeros((self._length, *s.shape), s.dtype), output)
+        stops = np.linspace(0, self._length, min(_PIECES, self._length) + 1).astype(np.int32)
+        before = None
+        for start, stop in itertools.pairwise(stops):
+            state, outputs, last = self.program(state, outputs, start, stop, *args)
+            if report is not None and before is not None:
+                report(*before)
+            before = int(stop), last
+        if report is not None and before is not None:
+            report(*before)
+        return state, outputs
+
+
+def run_epochs(
+    train_epoch: Callable[..., tuple[S, PyTree]],
+    state: S,
+    *args: Any,
+    epochs: int,
+    samples: int,
+    progress: Progress | None,
+) -> tuple[tuple[S, PyTree], Timing]:
+    """Many short epochs, with reports and times.
+
+    Args:
+      train_epoch: ``(state, number, *args) -> (state, losses)``, pure.
+      state: before the first epoch.
+      *args: of ``train_epoch``.
+      epochs: how many.
+      samples: of each.
+      progress: told how the run goes while it goes on.
+
+    Returns:
+      The state after the last epoch and the losses of all; and how long it took.
+
+    Example:
+      >>> def train_epoch(weight, number, data):
+      ...     gradient = 2 * (weight - data).mean()
+      ...     return weight - 0.25 * gradient, ((weight - data) ** 2).mean()
+      >>> (weight, losses), timing = run_epochs(
+      ...     train_epoch, np.float32(0), np.ones(3, np.float32), epochs=3, samples=3, progress=None
+      ... )
+      >>> print(weight, losses)
+      0.875 [1.     0.25   0.0625]
+    """
+    if progress is not None:
+        progress.on_start(epochs=epochs, samples=samples, batch_size=samples)
+
+    def report(done: int, losses: PyTree) -> None:
+        if progress is not None:
+            progress.on_step(done - 1, 0, float(np.ravel(losses)[-1]))
+
+    start = time.perf_counter()
+    loop = Loop(train_epoch, epochs)
+    result = jax.block_until_ready(loop(state, *args, report=report))
+    seconds = time.perf_counter() - start
+    compile_seconds = loop.program.compile_seconds
+    return result, Timing(compile_seconds, seconds - compile_seconds)

@@ -1,0 +1,120 @@
+"""Where arrays lie: the batch shared out over devices, the parameters on every one of them.
+
+The training step knows nothing of this. A loss whose batch is constrained to a mesh makes the whole
+program one for many devices: XLA splits the products and adds up the gradients.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, PyTree
+
+__all__ = ["data_mesh", "data_parallel", "replicate", "share_rows"]
+
+T = TypeVar("T")
+Loss = Callable[..., Float[Array, ""]]
+
+
+def data_mesh(devices: int | None = None) -> Mesh:
+    """Devices in a row, along an axis called ``data``.
+
+    Args:
+      devices: how many; by default all, those of other processes included.
+
+    Returns:
+      The mesh.
+
+    Raises:
+      ValueError: there are not so many.
+
+    Example:
+      >>> dict(data_mesh(1).shape)
+      {'data': 1}
+    """
+    found = jax.devices()
+    count = len(found) if devices is None else devices
+    if not 1 <= count <= len(found):
+        raise ValueError(f"devices must be from 1 to {len(found)}; got {count}.")
+    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=found[:count])
+
+
+def data_parallel(loss: Loss, mesh: Mesh) -> Loss:
+    r"""A loss each of whose batches is shared out over the devices of a mesh.
+
+    .. math:: L(\theta; B) \quad\text{as before, where device } d
+              \text{ computes the examples } B_d \text{ of } B = B_1 \cup \dots \cup B_n
+
+    It is the same number, and so is its gradient, but for the order of the sums. A batch need not
+    divide by the number of devices.
+
+    Args:
+      loss: ``loss(params, *batch) -> scalar``, of arrays with one first axis.
+      mesh: with an axis ``data``.
+
+    Returns:
+      A function like ``loss``, to be jitted with parameters that `replicate` placed.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return ((w - x) ** 2).mean()
+      >>> mesh = data_mesh()
+      >>> w, x = replicate(jnp.array(3.0), mesh), jnp.arange(5.0)
+      >>> value, gradient = jax.jit(jax.value_and_grad(data_parallel(loss, mesh)))(w, x)
+      >>> print(value, gradient)
+      3.0 2.0
+
+    Reference:
+      `Distributed arrays and automatic parallelization
+      <https://docs.jax.dev/en/latest/notebooks/Distributed_arrays_and_automatic_parallelization.html>`_
+    """
+    shared = NamedSharding(mesh, PartitionSpec("data"))
+
+    def loss_of_shared(params: PyTree, *batch: Array) -> Float[Array, ""]:
+        return loss(params, *(jax.lax.with_sharding_constraint(array, shared) for array in batch))
+
+    return loss_of_shared
+
+
+def replicate(tree: T, mesh: Mesh) -> T:
+    """Every array whole on every device of a mesh; every process must have the same.
+
+    Args:
+      tree: arrays.
+      mesh: of any axes.
+
+    Returns:
+      The tree, placed.
+    """
+    return _place(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def share_rows(tree: T, mesh: Mesh) -> T:
+    """Every array's rows shared out over a mesh; each process keeps those of its devices.
+
+    Args:
+      tree: NumPy arrays with samples along the first axis.
+      mesh: with an axis ``data``.
+
+    Returns:
+      The tree, placed, with rows of zeros at the end where the number of rows does not divide by
+      that of the devices.
+    """
+    count = mesh.shape["data"]
+
+    def fill(array: np.ndarray) -> np.ndarray:
+        missing = -len(array) % count
+        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
+
+    return _place(jax.tree.map(fill, tree), NamedSharding(mesh, PartitionSpec("data")))
+
+
+def _place(tree: T, sharding: NamedSharding) -> T:
+    def place(array: Array | np.ndarray) -> Array:
+        values = np.asarray(array)
+        return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+
+    return jax.tree.map(lambda leaf: place(jnp.asarray(leaf) if np.isscalar(leaf) else leaf), tree)

@@ -1,0 +1,215 @@
+"""How JAX starts: on which device, how precise, with which cache, and in how many processes.
+
+Everything here is a setting of JAX, to be made before JAX touches a device.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxdnn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+__all__ = ["Machine", "Processes", "cache_settings", "start", "start_processes"]
+
+Device = Literal["auto", "cpu", "gpu"]
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]
+
+_PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "BF16_BF16_F32"}
+"""How matrix products are made; JAX's own default is a GPU's fastest, which is not float32."""
+
+_CACHE_BYTES = 2**30
+
+_HEARTBEAT_SECONDS = 20
+"""After so many without a sign of life a process counts as dead; JAX's default is 100."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how it is computed."""
+
+    device: Device = "auto"
+    """The device; auto is a GPU if JAX finds one."""
+
+    precision: Precision | None = None
+    """Of all numbers (float32, float64), or of the factors of matrix products on a GPU (tf32,
+    bfloat16, the rest in float32). By default float32, unless JAX_ENABLE_X64 is set."""
+
+    compile_cache: bool = True
+    """Keep compiled programs in the user's cache folder, for the next start."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """In how many places it is computed."""
+
+    data_parallel: bool = False
+    """Share every batch out over all local devices."""
+
+    distributed: bool = False
+    """Share every batch out over the processes that Slurm, Open MPI or Kubernetes started."""
+
+    coordinator: str | None = None
+    """HOST:PORT of the process 0, where none of these started the processes."""
+
+    processes: int | None = None
+    """How many there are, with --coordinator."""
+
+    process: int | None = None
+    """The number of this one, from 0, with --coordinator."""
+
+
+def cache_settings() -> dict[str, Any]:
+    """JAX's settings for a compilation cache of at most 1 GiB in the user's cache folder.
+
+    Settings that the user has made by ``JAX_COMPILATION_CACHE_DIR`` stay.
+
+    Returns:
+      Values by the names of `jax.config`; upper-cased they name environment variables.
+
+    Raises:
+      ConfigError: the folder cannot be written.
+
+    Reference:
+      `Persistent compilation cache
+      <https://docs.jax.dev/en/latest/persistent_compilation_cache.html>`_
+    """
+    import platformdirs
+
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return {}
+    folder = platformdirs.user_cache_path("jaxdnn") / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("Permission denied")
+    except OSError as error:
+        raise ConfigError(
+            f"The compilation cache {folder} cannot be written ({error.strerror or error}); "
+            "set JAX_COMPILATION_CACHE_DIR to another folder, or give --no-compile-cache."
+        ) from error
+    return {
+        "jax_compilation_cache_dir": str(folder),
+        "jax_compilation_cache_max_size": _CACHE_BYTES,
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+
+
+def start(machine: Machine) -> None:
+    """Make JAX's settings; no device is touched but to see that it is there.
+
+    Args:
+      machine: as the user wants it.
+
+    Raises:
+      ConfigError: there is no such device, or it has no such precision.
+    """
+    _configure(machine)
+    _check(machine)
+
+
+def _configure(machine: Machine) -> None:
+    import jax
+
+    settings: Mapping[str, Any] = cache_settings() if machine.compile_cache else {}
+    if not machine.compile_cache:
+        settings = {"jax_enable_compilation_cache": False}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    if machine.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    if machine.precision is not None:
+        jax.config.update("jax_enable_x64", machine.precision == "float64")
+    if machine.precision is not None or not os.environ.get("JAX_DEFAULT_MATMUL_PRECISION"):
+        products = _PRODUCTS.get(machine.precision or "float32", "highest")
+        jax.config.update("jax_default_matmul_precision", products)
+
+
+def _check(machine: Machine) -> None:
+    import jax
+
+    from jaxdnn.workflows.result import device_and_precision
+
+    device_and_precision()  # raises where there is none at all
+    backend = jax.default_backend()
+    if machine.device == "gpu" and backend != "gpu":
+        raise ConfigError(
+            "--device gpu: JAX finds no GPU here. Install JAX for it, jax[cuda13] for instance, "
+            "or leave out --device."
+        )
+    if machine.precision in ("tf32", "bfloat16") and backend != "gpu":
+        raise ConfigError(
+            f"--precision {machine.precision} is for a GPU: on this {backend.upper()} XLA computes "
+            "matrix products in float32 whatever is asked for. Leave out --precision."
+        )
+
+
+def start_processes(processes: Processes, machine: Machine) -> "Mesh | None":
+    """Make JAX's settings, and join the other processes of the run if there are any.
+
+    Args:
+      processes: as the user wants them.
+      machine: likewise.
+
+    Returns:
+      The devices that share out every batch; None if there is one only.
+
+    Raises:
+      ConfigError: the flags contradict each other, there is no such device, or the other
+        processes do not answer.
+
+    Reference:
+      `jax.distributed.initialize
+      <https://docs.jax.dev/en/latest/_autosummary/jax.distributed.initialize.html>`_
+    """
+    import jax
+
+    from jaxdnn import sharding
+
+    _check_flags(processes)
+    _configure(machine)
+    many = processes.distributed or processes.coordinator is not None
+    if many:
+        try:
+            jax.distributed.initialize(
+                processes.coordinator,
+                processes.processes,
+                processes.process,
+                initialization_timeout=60,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+                shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
+            )
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise ConfigError(f"The run's processes did not find together: {reason}.") from error
+    _check(machine)
+    return sharding.data_mesh() if many or processes.data_parallel else None
+
+
+def _check_flags(processes: Processes) -> None:
+    by_hand = (processes.coordinator, processes.processes, processes.process)
+    if processes.distributed and any(value is not None for value in by_hand):
+        raise ConfigError(
+            "--distributed finds the processes by itself; leave out --coordinator, --processes and "
+            "--process, or leave out --distributed."
+        )
+    if all(value is None for value in by_hand):
+        return
+    if any(value is None for value in by_hand):
+        raise ConfigError("--coordinator, --processes and --process go together; give all three.")
+    assert processes.coordinator is not None
+    assert processes.processes is not None
+    assert processes.process is not None
+    host, _, port = processes.coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"--coordinator must be HOST:PORT; got {processes.coordinator!r}.")
+    if processes.processes < 1:
+        raise ConfigError(f"--processes must be at least 1; got {processes.processes}.")
+    if not 0 <= processes.process < processes.processes:
+        raise ConfigError(
+            f"--process must be from 0 to {processes.processes - 1}, one below --processes; "
+            f"got {processes.process}."
+        )
