@@ -59,20 +59,19 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except JaxdnnError as error:
         _complain(error)
-        sys.exit(2)
+        _leave(2)
     except RunError as error:
         _complain(error)
-        sys.stderr.flush()
-        os._exit(1)  # leaving in order would mean to wait for a process that is gone
+        _leave(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         _complain(error)
-        sys.exit(1)
+        _leave(1)
     except MemoryError as error:
         _complain(f"out of memory ({error}); ask for fewer samples, epochs or a smaller batch")
-        sys.exit(1)
+        _leave(1)
     except BaseException:
         # An interrupted import can end in any exception.
         if interruption.signal is None:
@@ -80,6 +79,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complain("interrupted")
         sys.stderr.flush()
         os._exit(128 + interruption.signal)  # a compiled run cannot be stopped, only left
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; of several processes one that fails goes at once, not to wait for the others."""
+    if "jax" in sys.modules:
+        from jaxdnn import startup
+
+        if startup.many_processes():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     sys.exit(code)
 
 
@@ -149,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--output", type=Path, metavar="FILE", help="where to write; by default standard output"
     )
+    _add_compile_cache(predict)
     verify = commands.add_parser(
         "verify",
         help="prove the workflows equal to torch",
@@ -168,7 +180,10 @@ def _parser() -> argparse.ArgumentParser:
         help="float64: the same mathematics; float32: rounded no worse; by default both",
     )
     verify.add_argument(
-        "--steps", type=int, metavar="N", help="at most so many of each row; by default 200"
+        "--steps",
+        type=int,
+        metavar="N",
+        help="at most so many of each row; by default 200, of digits 100",
     )
     verify.add_argument("--json", type=Path, metavar="FILE", help="everything that was measured")
     verify.add_argument("--html", type=Path, metavar="FILE", help="a page to read")
@@ -184,7 +199,23 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--replay", type=Path, metavar="FILE", help="run JAX only, beside what torch did"
     )
+    verify.add_argument(
+        "--device",
+        choices=("auto", "cpu", "gpu"),
+        default="auto",
+        help="where JAX computes; auto is a GPU if it finds one",
+    )
+    _add_compile_cache(verify)
     return parser
+
+
+def _add_compile_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-compile-cache",
+        dest="compile_cache",
+        action="store_false",
+        help="keep no compiled programs in the user's cache folder",
+    )
 
 
 def _verify(options: argparse.Namespace, interruption: Interruption) -> int:
@@ -238,6 +269,10 @@ def _list(*, as_json: bool) -> None:
 
 
 def _predict(options: argparse.Namespace) -> None:
+    from jaxdnn import startup
+
+    startup.prepare_environment(startup.Machine(compile_cache=options.compile_cache))
+
     from jaxdnn import prediction
     from jaxdnn.files import check_writable, refuse_to_replace, write_atomically
 

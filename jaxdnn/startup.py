@@ -4,16 +4,24 @@ Everything here is a setting of JAX, to be made before JAX touches a device.
 """
 
 import os
-from collections.abc import Mapping
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from jaxdnn.errors import ConfigError
+from jaxdnn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
-__all__ = ["Machine", "Processes", "cache_settings", "start", "start_processes"]
+__all__ = [
+    "Machine",
+    "Processes",
+    "many_processes",
+    "prepare_environment",
+    "start",
+    "start_processes",
+]
 
 Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
@@ -22,6 +30,11 @@ _PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "BF16_BF
 """How matrix products are made; JAX's own default is a GPU's fastest, which is not float32."""
 
 _CACHE_BYTES = 2**30
+
+_joining = threading.Event()
+
+_START_SECONDS = 120
+"""So long do processes wait for each other at the start."""
 
 _HEARTBEAT_SECONDS = 20
 """After so many without a sign of life a process counts as dead; JAX's default is 100."""
@@ -62,16 +75,25 @@ class Processes:
     """The number of this one, from 0, with --coordinator."""
 
 
-def cache_settings() -> dict[str, Any]:
-    """JAX's settings for a compilation cache of at most 1 GiB in the user's cache folder.
+def prepare_environment(machine: Machine) -> None:
+    """Make JAX's settings for processes that are yet to start, and for JAX if it is not imported.
 
-    Settings that the user has made by ``JAX_COMPILATION_CACHE_DIR`` stay.
-
-    Returns:
-      Values by the names of `jax.config`; upper-cased they name environment variables.
+    Args:
+      machine: as the user wants it; its precision is not looked at.
 
     Raises:
-      ConfigError: the folder cannot be written.
+      ConfigError: the folder of the compilation cache cannot be written.
+    """
+    for name, value in _cache_settings(machine.compile_cache).items():
+        os.environ[name.upper()] = str(value)
+    if machine.device == "cpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+
+
+def _cache_settings(wanted: bool) -> dict[str, Any]:
+    """Of a cache of at most 1 GiB in the user's cache folder, by the names of `jax.config`.
+
+    Settings that the user has made by ``JAX_COMPILATION_CACHE_DIR`` stay.
 
     Reference:
       `Persistent compilation cache
@@ -79,6 +101,8 @@ def cache_settings() -> dict[str, Any]:
     """
     import platformdirs
 
+    if not wanted:
+        return {"jax_enable_compilation_cache": False}
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return {}
     folder = platformdirs.user_cache_path("jaxdnn") / "compiled"
@@ -114,10 +138,7 @@ def start(machine: Machine) -> None:
 def _configure(machine: Machine) -> None:
     import jax
 
-    settings: Mapping[str, Any] = cache_settings() if machine.compile_cache else {}
-    if not machine.compile_cache:
-        settings = {"jax_enable_compilation_cache": False}
-    for name, value in settings.items():
+    for name, value in _cache_settings(machine.compile_cache).items():
         jax.config.update(name, value)
     if machine.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -158,35 +179,66 @@ def start_processes(processes: Processes, machine: Machine) -> "Mesh | None":
       The devices that share out every batch; None if there is one only.
 
     Raises:
-      ConfigError: the flags contradict each other, there is no such device, or the other
-        processes do not answer.
+      ConfigError: the flags contradict each other, or there is no such device.
+      RunError: the other processes do not answer.
 
     Reference:
       `jax.distributed.initialize
       <https://docs.jax.dev/en/latest/_autosummary/jax.distributed.initialize.html>`_
     """
-    import jax
-
     from jaxdnn import sharding
 
     _check_flags(processes)
     _configure(machine)
     many = processes.distributed or processes.coordinator is not None
     if many:
+        _join(processes)
+    _check(machine)
+    return sharding.data_mesh() if many or processes.data_parallel else None
+
+
+def many_processes() -> bool:
+    """Whether this process has joined others, or has tried to."""
+    return _joining.is_set()
+
+
+def _join(processes: Processes) -> None:
+    """Find the other processes; in a thread, since JAX would wait, and then end with a crash."""
+    import jax
+
+    _joining.set()
+    joined: Future[None] = Future()
+
+    def join() -> None:
         try:
             jax.distributed.initialize(
                 processes.coordinator,
                 processes.processes,
                 processes.process,
-                initialization_timeout=60,
+                initialization_timeout=2 * _START_SECONDS,
                 heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
                 shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
             )
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
-            raise ConfigError(f"The run's processes did not find together: {reason}.") from error
-    _check(machine)
-    return sharding.data_mesh() if many or processes.data_parallel else None
+            joined.set_result(None)
+        except Exception as error:
+            joined.set_exception(error)
+
+    threading.Thread(target=join, daemon=True).start()
+    try:
+        joined.result(_START_SECONDS)
+    except TimeoutError as error:
+        raise RunError(
+            f"The other processes of the run did not answer for {_START_SECONDS} s: see that all "
+            "are started, and that the coordinator's host and port can be reached from here."
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        if processes.distributed and "coordinator_address" in str(error):
+            raise ConfigError(
+                "--distributed finds neither Slurm nor Open MPI nor Kubernetes around this "
+                "process; give --coordinator, --processes and --process."
+            ) from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(f"The run's processes did not find together: {reason}.") from error
 
 
 def _check_flags(processes: Processes) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxdnn import terminal, workflows
+from jaxdnn import startup, terminal, workflows
 from jaxdnn.errors import ConfigError
 from jaxdnn.interruption import Interruption
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "run"]
 
 _MOST_STEPS = 200
+_MOST_STEPS_OF_DIGITS = 100  # which are ten times as long
 _SAMPLES = 32
 _RECORDED_STEPS = 20
 
@@ -41,6 +42,8 @@ class Options:
       data_dir: a folder with MNIST, or None.
       record: where torch's side is saved instead of compared, or None.
       replay: a file with torch's side, or None.
+      device: where JAX computes.
+      compile_cache: whether compiled programs are kept for the next time.
     """
 
     workflows: Sequence[str]
@@ -51,6 +54,8 @@ class Options:
     data_dir: Path | None
     record: Path | None
     replay: Path | None
+    device: startup.Device
+    compile_cache: bool
 
 
 def run(options: Options, interruption: Interruption) -> int:
@@ -75,6 +80,10 @@ def run(options: Options, interruption: Interruption) -> int:
     count = "--xla_force_host_platform_device_count"
     if count not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
+    machine = startup.Machine(device=options.device, compile_cache=options.compile_cache)
+    startup.prepare_environment(machine)
+    if options.device == "gpu":
+        startup.start(machine)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     # For torch: beside another worker, threads that spin cost more than they do.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -180,16 +189,14 @@ def _results(
 ) -> Iterator["Outcome | Figures"]:
     tasks = list(_tasks(options, chosen))
     tally.start(len(tasks))
-    order = {task: i for i, task in enumerate(tasks)}
     context = multiprocessing.get_context("spawn")
     workers = min(len(tasks), max(1, min(4, os.cpu_count() or 1)))
     with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(), workers)) as pool:
         futures = {pool.submit(_do, task, options): task for task in tasks}
-        done = []
         for future in as_completed(futures):
-            done.append((order[futures[future]], future.result()))
+            future.result()  # ends at once if a worker failed
             tally.advance(futures[future][1])
-    yield from (result for _, result in sorted(done, key=lambda pair: pair[0]))
+    yield from (future.result() for future in futures)
 
 
 def _prepare(parent: int, workers: int) -> None:
@@ -225,7 +232,7 @@ def _do(task: Task, options: Options) -> Any:
         name,
         data=mnist.load(options.data_dir)[0] if needs_mnist else None,
         precisions=both if options.precision == "all" else (options.precision,),
-        steps=options.steps or _MOST_STEPS,
+        steps=options.steps or (_MOST_STEPS_OF_DIGITS if CASES[name].needs_mnist else _MOST_STEPS),
         samples=_SAMPLES,
         recording=options.replay,
         with_forms=with_forms,
