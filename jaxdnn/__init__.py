@@ -5,6 +5,7 @@ The submodules are the public interface; each is imported when first used, so th
 
 - `jaxdnn.models`, `jaxdnn.losses`: networks as ``init``/``apply`` pairs, and what they minimise.
 - `jaxdnn.training`: one step, an epoch as one scan, evaluation.
+- `jaxdnn.ensemble`, `jaxdnn.sharding`: many networks as one program; batches over many devices.
 - `jaxdnn.optim`: torch's optimisers and schedules as optax transformations; Newton's step.
 - `jaxdnn.workflows`: the tutorials, one module each.
 - `jaxdnn.data`, `jaxdnn.torch_rng`: data sets, loaders, splits; torch's random numbers.
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from jaxdnn import (
         checkpoint,
         data,
+        ensemble,
         interop,
         losses,
         models,
         optim,
         parity,
+        sharding,
         torch_rng,
         training,
         workflows,
@@ -35,11 +38,13 @@ __all__ = [
     "__version__",
     "checkpoint",
     "data",
+    "ensemble",
     "interop",
     "losses",
     "models",
     "optim",
     "parity",
+    "sharding",
     "torch_rng",
     "training",
     "workflows",

@@ -11,7 +11,7 @@ from jaxtyping import Array
 from jaxdnn.host_loop import Loop, Program, run_epochs
 
 
-def _congruential(x: Array, i: Array, factor: Array) -> tuple[Array, tuple[Array, Array]]:
+def _congruential(x: Any, i: Array, factor: Any) -> tuple[Any, tuple[Any, Array]]:
     x = (factor * x + i) % 101
     return x, (x, i)
 
