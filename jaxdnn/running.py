@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from jaxdnn import startup, workflows
-from jaxdnn.errors import ConfigError, RunError
+from jaxdnn import flags, outputs, startup, workflows
+from jaxdnn.errors import RunError
 from jaxdnn.interruption import Interruption
 from jaxdnn.workflows import Workflow
 
@@ -87,12 +87,12 @@ class Arguments(Generic[C, I, F, P]):
     """Decides everything that is random."""
 
 
-def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> None:
+def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> None:
     """Parse a workflow's flags, run it, and write what was asked for.
 
     Args:
       workflow_id: a key of `jaxdnn.workflows.WORKFLOWS`.
-      flags: the command line after it.
+      words: the command line after it.
       interruption: hears a signal while a compiled program runs.
 
     Raises:
@@ -109,7 +109,7 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
     from jaxdnn.workflows.result import device_and_precision
 
     workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
-    arguments = _parse(workflow, module, flags)
+    arguments = _parse(workflow, module, words)
     require_seed(arguments.seed)
     paths = {
         field.name: path
@@ -117,7 +117,7 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
         if (path := getattr(arguments.files, field.name)) is not None
     }
     read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
-    _check(paths, read)
+    outputs.check(paths, read)
     keywords: dict[str, Any] = {}
     if isinstance(arguments.processes, startup.Processes):
         keywords["mesh"] = startup.start_processes(arguments.processes, arguments.machine)
@@ -164,7 +164,7 @@ def run(workflow_id: str, flags: Sequence[str], interruption: Interruption) -> N
         raise OSError("; ".join(failures))
 
 
-def _parse(workflow: Workflow, module: ModuleType, flags: Sequence[str]) -> Arguments:
+def _parse(workflow: Workflow, module: ModuleType, words: Sequence[str]) -> Arguments:
     import tyro
 
     inputs = getattr(module, "Inputs", NoInputs)
@@ -176,7 +176,7 @@ def _parse(workflow: Workflow, module: ModuleType, flags: Sequence[str]) -> Argu
         Arguments[module.Config, inputs, files, processes],
         prog=f"jaxdnn run {workflow.id}",
         description=f"{workflow.title}: {workflow.summary}.",
-        args=list(flags),
+        args=list(words),
         default=Arguments(
             module.Config(),
             inputs(),
@@ -185,52 +185,9 @@ def _parse(workflow: Workflow, module: ModuleType, flags: Sequence[str]) -> Argu
             processes(),
             seed=module.SEED,
         ),
-        registry=_number_parsers(),
+        registry=flags.real_parsers("FLOAT"),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-
-
-def _number_parsers() -> Any:
-    """How tyro reads a hyperparameter that may be an array in a sweep: as a plain number."""
-    import tyro.constructors
-
-    from jaxdnn.workflows.config import Real
-
-    parsers = tyro.constructors.ConstructorRegistry()
-
-    @parsers.primitive_rule
-    def parse_real(
-        info: tyro.constructors.PrimitiveTypeInfo,
-    ) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        if info.type != Real:
-            return None
-        return tyro.constructors.PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="FLOAT",
-            instance_from_str=lambda words: float(words[0]),
-            is_instance=lambda value: isinstance(value, float),
-            str_from_instance=lambda value: [str(value)],
-        )
-
-    return parsers
-
-
-def _check(paths: dict[str, Path], read: Sequence[Path]) -> None:
-    """Raise ConfigError if a result could not be written, or would replace what is read."""
-    from jaxdnn import plots
-    from jaxdnn.files import check_writable, refuse_to_replace
-
-    options: dict[Path, str] = {}
-    for name in ("plot", "checkpoint", "json", "resume"):
-        if name not in paths:
-            continue
-        path, option = paths[name], f"--{name}"
-        check_writable(path, option=option)
-        refuse_to_replace(path, read, option=option)
-        if (other := options.setdefault(path.resolve(), option)) != option:
-            raise ConfigError(f"{other} and {option} both name {path}; give each its own file.")
-    if "plot" in paths:
-        plots.check_format(paths["plot"], option="--plot")
 
 
 def _is_documented(module: ModuleType, arguments: Arguments) -> bool:
@@ -263,19 +220,14 @@ def _write(
     def write_plot(path: Path) -> None:
         plots.picture(path, result, title=workflow.title)
 
-    written, failures = [], []
-    for name, description, write in (
-        ("checkpoint", "checkpoint", write_checkpoint),
-        ("json", "measurements", write_json),
-        ("plot", "picture", write_plot),
-    ):
-        if name in paths:
-            try:
-                write(paths[name])
-                written.append((description, paths[name]))
-            except OSError as error:
-                failures.append(f"the {description} could not be written to {paths[name]}: {error}")
-    return written, failures
+    return outputs.write(
+        paths,
+        {
+            "checkpoint": ("checkpoint", write_checkpoint),
+            "json": ("measurements", write_json),
+            "plot": ("picture", write_plot),
+        },
+    )
 
 
 def _report(console: "Console", result: "Result", *, as_documented: bool) -> None:

@@ -305,7 +305,7 @@ def show_sweep(console: Console, settings: Sequence[Any]) -> None:
 
     Args:
       console: where.
-      settings: `jaxdnn.sweeping.Setting` of each; of many, those with the best means are shown.
+      settings: `jaxdnn.sweep_results.Setting` of each; of many, those with the best means are shown.
     """
     ranks = sorted(range(len(settings)), key=lambda i: -settings[i].mean)
     shown = sorted(ranks[:_MOST_SETTINGS])

@@ -542,6 +542,8 @@ def test_real_run_of_the_installed_command(mnist_data: MNIST, tmp_path: Path) ->
         "momentum": 0.5,
         "batch_size": 64,
         "seed": 1,
+        "weight_decay": 0.0,
+        "initial_scale": 1.0,
     }
     assert len(result["losses"]) == 938
     assert result["losses"][0] == pytest.approx(np.log(10), abs=0.05)

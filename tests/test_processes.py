@@ -1,4 +1,4 @@
-"""One run in several processes of this machine: the same run, an end when one dies, and going on."""
+"""One run in several processes: the same run, an end when one dies, and going on."""
 
 import json
 import os

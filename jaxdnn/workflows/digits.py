@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import multihost_utils
@@ -164,7 +165,9 @@ def run(
         train_seconds=seconds - compile_seconds,
         test_accuracy_by_epoch=correct / test_samples,
     )
-    network = Network(jax.tree.map(np.asarray, run.state.params), {"outputs": "digits"})
+    # Of this process alone, should there be others.
+    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), run.state.params)
+    network = Network(params, {"outputs": "digits"})
     return measured, network, run.losses.ravel()
 
 

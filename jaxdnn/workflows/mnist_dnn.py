@@ -210,9 +210,8 @@ def fit(
       ((2, 11), [1.0, 1.0])
     """
     own_shuffle_key, init_key = jax.random.split(key)
-    if shuffle_key is None:
-        shuffle_key = own_shuffle_key
-    return train(init(init_key, config), shuffle_key, config, data, progress=progress)
+    order_key = own_shuffle_key if shuffle_key is None else shuffle_key
+    return train(init(init_key, config), order_key, config, data, progress=progress)
 
 
 def run(

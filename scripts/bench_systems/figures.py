@@ -1,0 +1,142 @@
+"""From measurements to the rows of the table: medians, spreads, ratios within a turn."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+__all__ = ["Measured", "Row", "Spread", "compare", "fastest", "ratios", "spread", "values"]
+
+Measured = Mapping[str, Sequence[Mapping[str, float]]]
+"""For each system, the figures of its turns."""
+
+
+class Spread(NamedTuple):
+    """Of several turns."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+      label: what was measured, of which system.
+      value: in ``unit``.
+      unit: of ``value``.
+      ratio: to another system's value in the same turn.
+      of: what the ratio is, in words.
+      accuracy: on the test set, after the run that was timed.
+      target: what the ratio, or else the value, is meant to be.
+      at_least: whether it is meant to be no less or no more.
+      judged: which of the two the target is for.
+    """
+
+    label: str
+    value: Spread | None = None
+    unit: str = "s"
+    ratio: Spread | None = None
+    of: str = ""
+    accuracy: Spread | None = None
+    target: float | None = None
+    at_least: bool = True
+    judged: Literal["ratio", "value"] = "ratio"
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the median is on the target's right side; None if there is none."""
+        measured = self.ratio if self.judged == "ratio" else self.value
+        if self.target is None or measured is None:
+            return None
+        median = measured.median
+        return median >= self.target if self.at_least else median <= self.target
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        content = {k: v for k, v in asdict(self).items() if v is not None}
+        for name in ("value", "ratio", "accuracy"):
+            if name in content:
+                content[name] = content[name]._asdict()
+        return content if self.target is None else content | {"reached": self.reached}
+
+
+def spread(numbers: Sequence[float]) -> Spread:
+    """Median and range.
+
+    Example:
+      >>> spread([3.0, 1.0, 2.0])
+      Spread(median=2.0, low=1.0, high=3.0)
+    """
+    return Spread(statistics.median(numbers), min(numbers), max(numbers))
+
+
+def values(measured: Measured, system: str, figure: str = "seconds") -> list[float]:
+    """A figure of a system, turn by turn."""
+    return [turn[figure] for turn in measured[system]]
+
+
+def ratios(theirs: Sequence[float], ours: Sequence[float]) -> Spread:
+    """Median and range of the ratios within a turn.
+
+    Example:
+      >>> ratios([2.0, 9.0, 4.0], [1.0, 3.0, 1.0])
+      Spread(median=3.0, low=2.0, high=4.0)
+    """
+    return spread([a / b for a, b in zip(theirs, ours, strict=True)])
+
+
+def compare(
+    measured: Measured,
+    *,
+    base: str,
+    figure: str = "seconds",
+    targets: Mapping[str, float] | None = None,
+    row: Callable[..., Row] = Row,
+) -> list[Row]:
+    """A row for each system, beside a base that all are compared with.
+
+    Args:
+      measured: of a part.
+      base: the system that the others' figures are divided by.
+      figure: which one.
+      targets: for systems, the least ratio.
+      row: makes a row.
+    """
+    rows = []
+    ours = values(measured, base, figure) if base in measured else None
+    for system, turns in measured.items():
+        times = values(measured, system, figure)
+        beside = ours is not None and system != base
+        rows.append(
+            row(
+                system,
+                spread(times),
+                ratio=ratios(times, ours) if beside and ours else None,
+                of=f"{system} / {base}" if beside else "",
+                accuracy=spread(values(measured, system, "accuracy"))
+                if "accuracy" in turns[0]
+                else None,
+                target=(targets or {}).get(system) if beside else None,
+            )
+        )
+    return rows
+
+
+def fastest(measured: Measured, *, among: str, base: str, target: float) -> list[Row]:
+    """The system with the shortest median, of those whose name begins with ``among``."""
+    found = [system for system in measured if system.startswith(among)]
+    if not found or base not in measured:
+        return []
+    best = min(found, key=lambda system: spread(values(measured, system)).median)
+    ratio = ratios(values(measured, best), values(measured, base))
+    return [
+        Row(
+            f"fastest {among}: {best}",
+            ratio=ratio,
+            of=f"fastest {among} / {base}",
+            target=target,
+        )
+    ]

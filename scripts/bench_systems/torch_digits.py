@@ -1,0 +1,365 @@
+"""The MNIST DNN in torch, in every form that torch has."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.utils.data import DataLoader, Dataset
+
+from bench_systems import digits
+from bench_systems.digits import BATCH_SIZE, LR, MOMENTUM
+from bench_systems.settings import Run, Settings, SkippedError
+from reference_torch import training
+from reference_torch.losses import cross_entropy
+from reference_torch.workflows import mnist_dnn
+
+__all__ = [
+    "compiled",
+    "compiled_cuda_graph",
+    "cuda_graph",
+    "data_loader",
+    "eager",
+    "eager_alone",
+    "synchronise",
+    "vmapped",
+    "with_device",
+]
+
+Data = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Tensors = dict[str, torch.Tensor]
+
+
+def with_device(settings: Settings) -> torch.device:
+    """Set threads and precision; the device."""
+    torch.set_num_threads(settings.threads)
+    torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
+    if settings.device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise SkippedError("this torch finds no GPU")
+    return torch.device("cuda")
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _preloaded(settings: Settings, device: torch.device) -> Data:
+    """On the device: images normalised once, as float32; labels as int64."""
+    bytes_ = [torch.tensor(array) for array in digits.load(settings)]
+    train, test = (mnist_dnn.normalise(bytes_[i], torch.float32).to(device) for i in (0, 2))
+    return train, bytes_[1].long().to(device), test, bytes_[3].long().to(device)
+
+
+def _model(seed: int, device: torch.device) -> nn.Module:
+    torch.manual_seed(seed)
+    return mnist_dnn.init().to(device)
+
+
+def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return cross_entropy(model(images), labels)
+
+
+def _orders(settings: Settings, device: torch.device) -> Iterator[torch.Tensor]:
+    return (torch.randperm(settings.samples, device=device) for _ in range(settings.epochs))
+
+
+# Eager, on preloaded tensors: `reference_torch.training` as it is.
+
+
+def eager(settings: Settings) -> Run:
+    """Every epoch and evaluation."""
+    device = with_device(settings)
+    images, labels, test_images, test_labels = _preloaded(settings, device)
+
+    def run(turn: int) -> dict[str, float]:
+        model = _model(turn, device)
+        # On a GPU torch's fused update is its fastest; on a CPU its plain one is.
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=LR, momentum=MOMENTUM, fused=device.type == "cuda" or None
+        )
+        synchronise(device)
+        start = time.perf_counter()
+        history = training.train_classifier(
+            _loss,
+            optimizer,
+            lambda model, images: model(images),
+            model,
+            (images, labels),
+            (test_images, test_labels),
+            _orders(settings, device),
+            batch_size=BATCH_SIZE,
+        )
+        synchronise(device)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "accuracy": history.test_accuracy[-1].item()}
+
+    return run
+
+
+def eager_alone(settings: Settings) -> Run:
+    """For the sweep: one network after the other."""
+    run_one = eager(settings)
+
+    def run(turn: int) -> dict[str, float]:
+        return {"seconds_per_network": run_one(turn)["seconds"]}
+
+    return run
+
+
+# With a DataLoader, as documented: each image becomes a normalised tensor when it is asked for.
+
+
+class _Images(Dataset[tuple[torch.Tensor, int]]):
+    """What torchvision's MNIST with ToTensor and Normalize gives, without the detour by PIL."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
+        self._images, self._labels = torch.tensor(images), torch.tensor(labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        image = self._images[index][None].to(torch.float32).div(255)
+        return image.sub_(mnist_dnn.MEAN).div_(mnist_dnn.STD), int(self._labels[index])
+
+
+def data_loader(settings: Settings) -> Run:
+    """The loop of torch's tutorials: `DataLoader(shuffle=True)`, to the device, a step."""
+    device = with_device(settings)
+    data = digits.load(settings)
+    train = DataLoader(_Images(*data[:2]), batch_size=BATCH_SIZE, shuffle=True)
+    test = DataLoader(_Images(*data[2:]), batch_size=1000)
+
+    def accuracy(model: nn.Module) -> float:
+        correct = 0.0
+        with torch.no_grad():
+            for images, labels in test:
+                outputs = model(images.to(device))
+                correct += (outputs.argmax(1) == labels.to(device)).sum().item()
+        return correct / len(data.test_labels)
+
+    def run(turn: int) -> dict[str, float]:
+        model = _model(turn, device)
+        optimizer = mnist_dnn.optimizer(model, mnist_dnn.Config())
+        test_accuracy = 0.0
+        synchronise(device)
+        start = time.perf_counter()
+        for _ in range(settings.epochs):
+            for images, labels in train:
+                batch = images.to(device), labels.to(device)
+                training.train_step(_loss, optimizer, model, batch)
+            test_accuracy = accuracy(model)
+        return {"seconds": time.perf_counter() - start, "accuracy": test_accuracy}
+
+    return run
+
+
+# The whole step as one program.
+
+
+def _functional_step(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> tuple[Tensors, Tensors, Callable[[torch.Tensor], torch.Tensor]]:
+    """Parameters, velocities, and a step that changes them in place; for `torch.compile`."""
+    params = {name: param.detach().clone() for name, param in model.named_parameters()}
+    velocities = {name: torch.zeros_like(param) for name, param in params.items()}
+
+    def loss(params: Tensors, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(functional_call(model, params, (images,)), labels)
+
+    def step(indices: torch.Tensor) -> torch.Tensor:
+        grads, value = grad_and_value(loss)(params, images[indices], labels[indices])
+        for name, param in params.items():
+            velocities[name].mul_(MOMENTUM).add_(grads[name])
+            param.sub_(LR * velocities[name])
+        return value
+
+    return params, velocities, step
+
+
+def _restart(params: Tensors, velocities: Tensors, model: nn.Module) -> None:
+    for name, fresh in model.named_parameters():
+        params[name].copy_(fresh.detach())
+        velocities[name].zero_()
+
+
+def _timed_epochs(
+    settings: Settings,
+    device: torch.device,
+    data: Data,
+    predict: Callable[[torch.Tensor], torch.Tensor],
+    epoch: Callable[[torch.Tensor], object],
+) -> dict[str, float]:
+    """Epochs, each with its evaluation, timed."""
+    test_accuracy = 0.0
+    synchronise(device)
+    start = time.perf_counter()
+    for order in _orders(settings, device):
+        epoch(order)
+        test_accuracy = training.accuracy(predict, data[2], data[3])
+    synchronise(device)
+    return {"seconds": time.perf_counter() - start, "accuracy": test_accuracy}
+
+
+def compiled(settings: Settings) -> Run:
+    """`torch.compile` of the whole step: forward, loss, backward, optimiser."""
+    device = with_device(settings)
+    data = _preloaded(settings, device)
+    model = _model(0, device)
+    params, velocities, step = _functional_step(model, *data[:2])
+    step = torch.compile(step, fullgraph=True, dynamic=False)
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        return functional_call(model, params, (images,))
+
+    def epoch(order: torch.Tensor) -> torch.Tensor:
+        return torch.stack([step(indices) for indices in order.split(BATCH_SIZE)])
+
+    def run(turn: int) -> dict[str, float]:
+        _restart(params, velocities, _model(turn, device))
+        return _timed_epochs(settings, device, data, predict, epoch)
+
+    return run
+
+
+def _captured(settings: Settings, *, compile_step: bool) -> Run:
+    device = with_device(settings)
+    data = _preloaded(settings, device)
+    model = _model(0, device)
+    params, velocities, functional = _functional_step(model, *data[:2])
+    if compile_step:
+        functional = torch.compile(functional, fullgraph=True, dynamic=False)
+    steps = -(-settings.samples // BATCH_SIZE)
+    order = torch.randperm(settings.samples, device=device)
+    losses = torch.zeros(steps, device=device)
+    number = torch.zeros(1, dtype=torch.int64, device=device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM, fused=True)
+
+    def update(indices: torch.Tensor) -> torch.Tensor:
+        if compile_step:
+            return functional(indices)
+        optimizer.zero_grad(set_to_none=True)
+        value = _loss(model, data[0][indices], data[1][indices])
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    def captured_step(size: int) -> torch.cuda.CUDAGraph:
+        """A step of so many samples that finds its place in the epoch by itself."""
+        places = torch.arange(size, device=device)
+
+        def step() -> None:
+            indices = order[(number * BATCH_SIZE + places) % settings.samples]
+            losses.index_copy_(0, number % steps, update(indices).reshape(1))
+            number.add_(1)
+
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        optimizer.zero_grad(set_to_none=True)
+        with torch.cuda.graph(graph):
+            step()
+        return graph
+
+    full, tail = divmod(settings.samples, BATCH_SIZE)
+    graph = captured_step(BATCH_SIZE)
+    last = captured_step(tail) if tail else None
+
+    def predict(images: torch.Tensor) -> torch.Tensor:
+        return functional_call(model, params, (images,)) if compile_step else model(images)
+
+    def epoch(new_order: torch.Tensor) -> torch.Tensor:
+        order.copy_(new_order)
+        number.zero_()
+        for _ in range(full):
+            graph.replay()
+        if last is not None:
+            last.replay()
+        return losses.clone()
+
+    @torch.no_grad()
+    def restart(seed: int) -> None:
+        fresh = _model(seed, device)
+        _restart(params, velocities, fresh)
+        for param, start in zip(model.parameters(), fresh.parameters(), strict=True):
+            param.copy_(start)
+        for state in optimizer.state.values():
+            state["momentum_buffer"].zero_()
+
+    def run(turn: int) -> dict[str, float]:
+        restart(turn)
+        return _timed_epochs(settings, device, data, predict, epoch)
+
+    return run
+
+
+def cuda_graph(settings: Settings) -> Run:
+    """A CUDA graph of the whole step, its batch gathered inside: a replay is all the host does."""
+    return _captured(settings, compile_step=False)
+
+
+def compiled_cuda_graph(settings: Settings) -> Run:
+    """The same graph of the step that `torch.compile` makes."""
+    return _captured(settings, compile_step=True)
+
+
+# Many networks at once.
+
+
+def vmapped(settings: Settings) -> Run:
+    """`torch.func.vmap` of the step over stacked parameters; every network has its own order."""
+    device = with_device(settings)
+    images, labels, test_images, test_labels = _preloaded(settings, device)
+    skeleton = mnist_dnn.init().to("meta")
+
+    def loss(params: Tensors, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(functional_call(skeleton, params, (images,)), labels)
+
+    gradients = vmap(grad_and_value(loss))
+
+    def predict(params: Tensors, images: torch.Tensor) -> torch.Tensor:
+        return functional_call(skeleton, params, (images,)).argmax(-1)
+
+    predictions: Any = vmap(predict, in_dims=(0, None))
+
+    @torch.no_grad()
+    def accuracies(params: Tensors) -> torch.Tensor:
+        correct = torch.zeros(settings.networks, device=device)
+        for x, y in zip(test_images.split(1000), test_labels.split(1000), strict=True):
+            correct += (predictions(params, x) == y).sum(1)
+        return correct / len(test_labels)
+
+    def run(turn: int) -> dict[str, float]:
+        networks = settings.networks
+        fresh = [_model(networks * turn + i, device) for i in range(networks)]
+        params: Tensors = {
+            name: param.detach() for name, param in stack_module_state(fresh)[0].items()
+        }
+        velocities = {name: torch.zeros_like(param) for name, param in params.items()}
+        accuracy = torch.zeros(networks)
+        synchronise(device)
+        start = time.perf_counter()
+        for _ in range(settings.epochs):
+            orders = torch.stack([torch.randperm(len(labels)) for _ in range(networks)]).to(device)
+            for indices in orders.split(BATCH_SIZE, dim=1):
+                grads, _ = gradients(params, images[indices], labels[indices])
+                for name, param in params.items():
+                    velocities[name].mul_(MOMENTUM).add_(grads[name])
+                    param.sub_(velocities[name], alpha=LR)
+            accuracy = accuracies(params)
+        mean = accuracy.mean().item()
+        seconds = time.perf_counter() - start
+        return {"seconds_per_network": seconds / networks, "accuracy": mean}
+
+    return run

@@ -1,0 +1,155 @@
+"""Whole processes, from the start to the trained and evaluated network: time and memory."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench_systems.settings import ROOT, Run, Settings, SkippedError
+
+__all__ = ["imports", "jaxdnn_cold", "jaxdnn_warm", "torch_cold"]
+
+_JAXDNN = """
+import json, sys
+from pathlib import Path
+from jaxdnn import xla_flags
+xla_flags.set_flags()
+from jaxdnn.data import mnist
+from jaxdnn.workflows import mnist_dnn
+result = mnist_dnn.run(
+    0, mnist_dnn.Config(epochs={epochs}), mnist.load({data_dir!r})[0], data_source="bench"
+)
+Path({json!r}).write_text(json.dumps(result.to_dict()))
+"""
+"""What the command does, for a machine without the command line's libraries."""
+
+_TORCH = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, {scripts!r})
+from bench_systems import torch_digits
+from bench_systems.settings import Settings
+figures = torch_digits.eager(Settings.from_json({settings!r}))(0)
+Path({json!r}).write_text(json.dumps(figures))
+"""
+
+_IMPORTS = """
+import json, time
+start = time.perf_counter()
+import jax
+import jax.numpy
+between = time.perf_counter()
+import jaxdnn.training
+import jaxdnn.workflows.mnist_dnn
+end = time.perf_counter()
+print(json.dumps({"jax_seconds": between - start, "seconds": end - between}))
+"""
+
+
+def _data_dir(settings: Settings) -> str:
+    """Where MNIST is: the user's cache folder is another one in the processes timed."""
+    from jaxdnn.data import mnist
+
+    if settings.samples != 60_000:
+        raise SkippedError("a whole process takes all of MNIST")
+    mnist.load(settings.data_dir)
+    return str(settings.data_dir or os.environ.get("JAXDNN_DATA_DIR") or mnist.default_cache())
+
+
+def _command(settings: Settings, data_dir: str, result: str) -> list[str]:
+    values = {"epochs": settings.epochs, "data_dir": data_dir, "json": result}
+    needed = ("tyro", "platformdirs", "matplotlib")
+    if any(importlib.util.find_spec(module) is None for module in needed):
+        return [sys.executable, "-c", _JAXDNN.format(**values)]
+    flags = {"epochs": settings.epochs, "data-dir": data_dir, "json": result, "plot": "None"}
+    command = [sys.executable, "-m", "jaxdnn", "run", "mnist-dnn"]
+    return command + [text for flag, value in flags.items() for text in (f"--{flag}", str(value))]
+
+
+def _timed(command: Sequence[str], environment: dict[str, str]) -> dict[str, float]:
+    """Run a process; its seconds, and where the system tells its peak memory."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, env=environment
+        )
+        figures: dict[str, float] = {}
+        if hasattr(os, "wait4"):
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            unit = 1 if sys.platform == "darwin" else 1024
+            figures["peak_gb"] = usage.ru_maxrss * unit / 1e9
+        else:
+            process.wait()
+        figures["seconds"] = time.perf_counter() - start
+        if process.returncode:
+            errors.seek(0)
+            lines = errors.read().decode(errors="replace").strip().splitlines()
+            raise RuntimeError(lines[-1] if lines else f"exit code {process.returncode}")
+    return figures
+
+
+def _jaxdnn(settings: Settings, *, warm: bool) -> Run:
+    data_dir = _data_dir(settings)
+    caches = tempfile.TemporaryDirectory()
+
+    def run(turn: int) -> dict[str, float]:
+        with tempfile.TemporaryDirectory(dir=caches.name) as fresh:
+            result = Path(fresh, "result.json")
+            # As jaxdnn sets it, in a folder of its own.
+            environment = os.environ | {
+                "JAX_COMPILATION_CACHE_DIR": str(Path(caches.name if warm else fresh, "compiled")),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            }
+            figures = _timed(_command(settings, data_dir, str(result)), environment)
+            seen = json.loads(result.read_text())
+        return figures | {
+            "accuracy": seen["test_accuracy"],
+            "compile_seconds": seen["compile_seconds"],
+        }
+
+    return run
+
+
+def jaxdnn_cold(settings: Settings) -> Run:
+    """`jaxdnn run mnist-dnn`, nothing compiled before."""
+    return _jaxdnn(settings, warm=False)
+
+
+def jaxdnn_warm(settings: Settings) -> Run:
+    """`jaxdnn run mnist-dnn` again, its programs in the compilation cache (from the warm-up)."""
+    return _jaxdnn(settings, warm=True)
+
+
+def torch_cold(settings: Settings) -> Run:
+    """Preloaded tensors in eager torch, in a process of its own."""
+    inside = dataclasses.replace(settings, data_dir=_data_dir(settings))
+    if importlib.util.find_spec("torch") is None:
+        raise SkippedError("torch is not installed")
+
+    def run(turn: int) -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            result = Path(folder, "result.json")
+            program = _TORCH.format(
+                scripts=str(ROOT / "scripts"), settings=inside.to_json(), json=str(result)
+            )
+            figures = _timed([sys.executable, "-c", program], dict(os.environ))
+            return figures | {"accuracy": json.loads(result.read_text())["accuracy"]}
+
+    return run
+
+
+def imports(settings: Settings) -> Run:
+    """What `import jaxdnn...` costs beyond `import jax`, in a fresh process."""
+
+    def run(turn: int) -> dict[str, float]:
+        command = [sys.executable, "-c", _IMPORTS]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    return run

@@ -1,0 +1,170 @@
+"""Systems that take turns, each in a process of its own; one that waits uses no processor."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import IO, Any, NamedTuple
+
+from bench_systems.settings import ROOT, Settings, SkippedError, child_environment
+
+__all__ = ["System", "WorkerError", "serve", "take_turns"]
+
+
+class System(NamedTuple):
+    """Something that is measured.
+
+    Attributes:
+      name: as the table shows it.
+      prepare: ``"module:function"`` of this package: ``function(settings) -> Run``.
+      ours: whether the bench fails, rather than skips it, where it cannot be measured.
+      devices: on which it can be.
+    """
+
+    name: str
+    prepare: str
+    ours: bool = False
+    devices: tuple[str, ...] = ("cpu", "gpu")
+
+
+class WorkerError(Exception):
+    """A system that is ours failed; the message says how."""
+
+
+def serve(prepare: str, settings: Settings) -> None:
+    """Be a worker: prepare, then answer every turn with one line of JSON.
+
+    Whatever a library prints goes to the standard error instead.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(content: Mapping[str, Any]) -> None:
+        print(json.dumps(content), file=answers, flush=True)
+
+    module, _, name = prepare.partition(":")
+    try:
+        run = getattr(importlib.import_module(f"bench_systems.{module}"), name)(settings)
+        answer({})
+        for line in sys.stdin:
+            answer(run(int(line)))
+    except ModuleNotFoundError as error:
+        answer({"error": f"{error.name} is not installed"})
+    except SkippedError as error:
+        answer({"error": str(error)})
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        answer({"error": f"{type(error).__name__}: {text}"})
+        raise
+
+
+class _Worker:
+    def __init__(self, system: System, settings: Settings) -> None:
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
+        bench = ROOT / "scripts" / "bench.py"
+        arguments = ["--worker", system.prepare, "--settings", settings.to_json()]
+        self._process = subprocess.Popen(
+            [sys.executable, str(bench), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=child_environment(settings),
+        )
+
+    def read(self) -> dict[str, float]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SkippedError(
+                f"its process ended with {self._process.wait()}: {self._last_words()}"
+            )
+        content = json.loads(line)
+        if "error" in content:
+            raise SkippedError(content["error"])
+        return content
+
+    def __call__(self, turn: int) -> dict[str, float]:
+        assert self._process.stdin
+        print(turn, file=self._process.stdin, flush=True)
+        return self.read()
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "nothing was said"
+
+    def close(self) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._errors.close()
+
+
+def take_turns(
+    systems: Sequence[System],
+    settings: Settings,
+    *,
+    repetitions: int,
+    on_turn: Callable[[str], object],
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
+    """Measure systems in turn; the first turn warms up and is not counted.
+
+    Every turn begins with the next system, so that none always follows the same one.
+
+    Args:
+      systems: what is measured.
+      settings: of the run.
+      repetitions: turns that count.
+      on_turn: called with a system's name when its turn is over.
+
+    Returns:
+      The figures of each system's turns, and why the others were skipped.
+
+    Raises:
+      WorkerError: a system that is ours could not be measured.
+    """
+    skipped: dict[str, str] = {}
+    measured: dict[str, list[dict[str, float]]] = {}
+    workers: dict[System, _Worker] = {}
+
+    def leave_out(system: System, error: SkippedError) -> None:
+        if system.ours:
+            raise WorkerError(f"{system.name}: {error}") from error
+        skipped[system.name] = str(error)
+        workers.pop(system, None)
+        measured.pop(system.name, None)
+
+    with ExitStack() as stack:
+        for system in systems:
+            if settings.device not in system.devices:
+                continue
+            worker = _Worker(system, settings)
+            stack.callback(worker.close)
+            try:
+                worker.read()
+            except SkippedError as error:
+                leave_out(system, error)
+            else:
+                workers[system] = worker
+                measured[system.name] = []
+        for turn in range(-1, repetitions):
+            order = list(workers)
+            first = turn % len(order) if order else 0
+            for system in order[first:] + order[:first]:
+                try:
+                    figures = workers[system](max(turn, 0))
+                except SkippedError as error:
+                    leave_out(system, error)
+                    continue
+                if turn >= 0:
+                    measured[system.name].append(figures)
+                on_turn(system.name)
+    return measured, skipped

@@ -1,0 +1,45 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "gpu_check.py"
+
+
+def check(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+
+
+def test_a_trial_on_the_cpu_checks_prints_and_writes(tmp_path: Path) -> None:
+    results = tmp_path / "check.json"
+    trial = ["--device", "cpu", "--rows", "W23", "--steps", 5, "--quick", "--parts", "import"]
+    result = check(*trial, "--json", results)
+    assert result.returncode == 0, result.stderr
+    assert "0 failed" in result.stdout
+    written = json.loads(results.read_text())
+    passed = {entry["name"]: entry["passed"] for entry in written["checks"]}
+    assert passed["parity of linear-regression W23"] is True
+    assert passed["TF32 is reported, matmul precision not set"] is True
+    assert passed["scripts/bench.py"] is True
+    assert written["bench"]["parts"]["import"]["measured"]["jaxdnn"]
+
+
+def test_a_failure_is_counted(tmp_path: Path) -> None:
+    trial = ["--device", "cpu", "--rows", "W29", "--steps", 2, "--parts"]
+    result = check(*trial, "--data-dir", tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "2 failed" in result.stdout
+
+
+def test_without_a_gpu_it_says_so() -> None:
+    result = check(CUDA_VISIBLE_DEVICES="")
+    assert result.returncode == 2
+    assert "JAX finds no GPU" in result.stderr
+
+
+def test_an_unknown_row_is_named() -> None:
+    result = check("--device", "cpu", "--rows", "W99")
+    assert result.returncode == 2
+    assert "W99" in result.stderr
