@@ -30,8 +30,7 @@ Fit = Callable[..., Any]
 _AXIS = "networks"
 
 _TOGETHER = 256
-"""Networks that an accelerator trains at once, by vmap: enough to fill it, one would think; not
-measured."""
+"""Networks that an accelerator trains at once, by vmap: the products of one leave it idle."""
 
 _SHARE = 0.8
 """Of the free memory that a chunk may take: compilers and fragments need some, too."""

@@ -84,7 +84,8 @@ class Loop:
     def __init__(
         self, body: Callable[..., tuple[Any, PyTree]], length: int, *, mesh: Mesh | None = None
     ) -> None:
-        self._body, self._length = body, length
+        # Jitted, it is traced once, for the shapes of its outputs and for the program.
+        self._body, self._length = jax.jit(body, inline=True), length
         self.program = Program(self._piece, donate_argnums=(0, 1), mesh=mesh)
 
     def _piece(

@@ -245,6 +245,9 @@ def _report(console: "Console", result: "Result", *, as_documented: bool) -> Non
     training = result.training
     if training.test_accuracy_by_epoch is not None:
         console.print(f"test accuracy {training.test_accuracy:.2%}", style="bold")
+    if not training.samples:
+        console.print("nothing was left to train")
+        return
     rate = training.samples / max(training.train_seconds, 1e-9)
     console.print(
         f"compiling {training.compile_seconds:.1f} s, training {training.train_seconds:.1f} s "

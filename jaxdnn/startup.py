@@ -4,11 +4,13 @@ Everything here is a setting of JAX, to be made before JAX touches a device.
 """
 
 import os
+import socket
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from jaxdnn import compilation_cache
 from jaxdnn.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -28,8 +30,6 @@ Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 
 _PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "BF16_BF16_F32"}
 """How matrix products are made; JAX's own default is a GPU's fastest, which is not float32."""
-
-_CACHE_BYTES = 2**30
 
 _joining = threading.Event()
 
@@ -84,42 +84,10 @@ def prepare_environment(machine: Machine) -> None:
     Raises:
       ConfigError: the folder of the compilation cache cannot be written.
     """
-    for name, value in _cache_settings(machine.compile_cache).items():
+    for name, value in _cache_settings(machine).items():
         os.environ[name.upper()] = str(value)
     if machine.device == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
-
-
-def _cache_settings(wanted: bool) -> dict[str, Any]:
-    """Of a cache of at most 1 GiB in the user's cache folder, by the names of `jax.config`.
-
-    Settings that the user has made by ``JAX_COMPILATION_CACHE_DIR`` stay.
-
-    Reference:
-      `Persistent compilation cache
-      <https://docs.jax.dev/en/latest/persistent_compilation_cache.html>`_
-    """
-    import platformdirs
-
-    if not wanted:
-        return {"jax_enable_compilation_cache": False}
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        return {}
-    folder = platformdirs.user_cache_path("jaxdnn") / "compiled"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("Permission denied")
-    except OSError as error:
-        raise ConfigError(
-            f"The compilation cache {folder} cannot be written ({error.strerror or error}); "
-            "set JAX_COMPILATION_CACHE_DIR to another folder, or give --no-compile-cache."
-        ) from error
-    return {
-        "jax_compilation_cache_dir": str(folder),
-        "jax_compilation_cache_max_size": _CACHE_BYTES,
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
 
 
 def start(machine: Machine) -> None:
@@ -138,7 +106,7 @@ def start(machine: Machine) -> None:
 def _configure(machine: Machine) -> None:
     import jax
 
-    for name, value in _cache_settings(machine.compile_cache).items():
+    for name, value in _cache_settings(machine).items():
         jax.config.update(name, value)
     if machine.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
@@ -147,6 +115,12 @@ def _configure(machine: Machine) -> None:
     if machine.precision is not None or not os.environ.get("JAX_DEFAULT_MATMUL_PRECISION"):
         products = _PRODUCTS.get(machine.precision or "float32", "highest")
         jax.config.update("jax_default_matmul_precision", products)
+
+
+def _cache_settings(machine: Machine) -> dict[str, Any]:
+    if machine.compile_cache:
+        return compilation_cache.settings()
+    return {"jax_enable_compilation_cache": False}
 
 
 def _check(machine: Machine) -> None:
@@ -215,7 +189,7 @@ def _join(processes: Processes) -> None:
                 processes.coordinator,
                 processes.processes,
                 processes.process,
-                initialization_timeout=2 * _START_SECONDS,
+                initialization_timeout=2 * _START_SECONDS,  # we give up before it crashes
                 heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
                 shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
             )
@@ -258,6 +232,12 @@ def _check_flags(processes: Processes) -> None:
     host, _, port = processes.coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ConfigError(f"--coordinator must be HOST:PORT; got {processes.coordinator!r}.")
+    try:
+        socket.getaddrinfo(host, int(port))
+    except OSError as error:
+        raise ConfigError(
+            f"--coordinator: there is no host {host!r} ({error.strerror})."
+        ) from error
     if processes.processes < 1:
         raise ConfigError(f"--processes must be at least 1; got {processes.processes}.")
     if not 0 <= processes.process < processes.processes:

@@ -25,7 +25,7 @@ class Setting(NamedTuple):
       spread: its standard deviation over the seeds; None for one seed.
       lowest: likewise.
       highest: likewise.
-      best_seed: the first that has the highest.
+      best_seed: the first that has the highest; None if all networks diverged.
       diverged: how many networks have losses or parameters that are not finite; their accuracies
         count as they are.
     """
@@ -35,7 +35,7 @@ class Setting(NamedTuple):
     spread: float | None
     lowest: float
     highest: float
-    best_seed: int
+    best_seed: int | None
     diverged: int
 
 
@@ -60,7 +60,7 @@ def summarise(networks: Grid, trained: "Ensemble") -> Iterator[Setting]:
             spread=float(accuracy.std(ddof=1)) if len(accuracy) > 1 else None,
             lowest=float(accuracy.min()),
             highest=float(accuracy.max()),
-            best_seed=networks.seeds[best],
+            best_seed=networks.seeds[best] if is_finite.any() else None,
             diverged=int((~is_finite).sum()),
         )
 
@@ -104,7 +104,8 @@ def write_json(
     """
     from jaxdnn.files import write_atomically
 
-    winner = {"network": trained.best, "config": settings_of(networks, trained.best)}
+    best = {"network": trained.best, "config": settings_of(networks, trained.best)}
+    winner = best if trained.finite.any() else None
     summary = [setting._asdict() for setting in settings]
     head = json.dumps({**about, "winner": winner, "settings": summary}, allow_nan=False)
     with write_atomically(path) as file:

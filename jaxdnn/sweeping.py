@@ -87,8 +87,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     if arguments.chunk is not None and arguments.chunk < 1:
         raise ConfigError(f"--chunk must be at least 1; got {arguments.chunk}.")
     paths = {name: path for name, path in vars(arguments.files).items() if path is not None}
-    folders = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
-    outputs.check(paths, _may_be_read(folders))
+    read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
+    outputs.check(paths, read)
 
     import jax
 
@@ -137,6 +137,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
             )
         )
     trained = sweep_results.exact(trained, test_samples=len(data.test_labels))
+    if not trained.finite.any():
+        paths.pop("checkpoint", None)  # there is no best network
     settings = list(sweep_results.summarise(networks, trained))
     about = {
         "workflow": workflow_id,
@@ -191,30 +193,28 @@ def _split(
     workflow: Workflow, module: ModuleType, words: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
     """The hyperparameters' values, as texts by name, and the other flags."""
-    parser = argparse.ArgumentParser(
-        prog=f"jaxdnn sweep {workflow.id}", add_help=False, allow_abbrev=False
-    )
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in _numbers(module):
         options = {f"--{name}", f"--{name.replace('_', '-')}"}
         parser.add_argument(*sorted(options), dest=name, metavar="VALUES")
-    found, others = parser.parse_known_args(words)
+    try:
+        found, others = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ConfigError(
+            f"{error.argument_name} needs values: a number, 0.003,0.01,0.1 or 0.003:0.3:8log."
+        ) from error
     return {name: text for name, text in vars(found).items() if text is not None}, others
-
-
-def _may_be_read(folders: Sequence[Path]) -> list[Path]:
-    """MNIST's files, wherever in a folder they are looked for."""
-    from jaxdnn.data.mnist import FILES
-
-    places = [folder / part for folder in folders for part in ("", "MNIST/raw")]
-    return [place / f"{name}{end}" for place in places for name in FILES for end in ("", ".gz")]
 
 
 def _require_room(networks: Grid, samples: int) -> None:
     """Raise ConfigError if the losses of all networks, which are kept, do not fit into memory."""
+    import jax
+
     from jaxdnn.memory import host_free_bytes
 
     steps = networks.config.epochs * -(-samples // networks.config.batch_size)
-    needed, free = 4 * networks.networks * steps, host_free_bytes()
+    size = np.dtype(jax.dtypes.canonicalize_dtype(float)).itemsize
+    needed, free = size * networks.networks * steps, host_free_bytes()
     if 3 * needed > free:  # as they come, together, and as the picture draws them
         raise ConfigError(
             f"The losses of {networks.networks:,} networks of {steps:,} steps take "
@@ -291,7 +291,7 @@ def _report(
     if trained.finite[trained.best]:
         console.print(f"best network: {which}, test accuracy {accuracy:.2%}", style="bold")
     else:
-        console.print("every network diverged; lower the learning rates", style="bold")
+        console.print("every network diverged: none is the best; lower lr", style="bold")
     console.print(
         f"compiling {trained.compile_seconds:.1f} s, training {trained.train_seconds:.1f} s "
         f"({trained.train_seconds / networks.networks:.3g} s a network)"

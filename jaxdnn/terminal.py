@@ -305,7 +305,8 @@ def show_sweep(console: Console, settings: Sequence[Any]) -> None:
 
     Args:
       console: where.
-      settings: `jaxdnn.sweep_results.Setting` of each; of many, those with the best means are shown.
+      settings: a `jaxdnn.sweep_results.Setting` each; of many, those with the best means are
+        shown.
     """
     ranks = sorted(range(len(settings)), key=lambda i: -settings[i].mean)
     shown = sorted(ranks[:_MOST_SETTINGS])
@@ -326,7 +327,7 @@ def show_sweep(console: Console, settings: Sequence[Any]) -> None:
             "-" if setting.spread is None else f"{setting.spread:.2%}",
             f"{setting.lowest:.2%}",
             f"{setting.highest:.2%}",
-            str(setting.best_seed),
+            "-" if setting.best_seed is None else str(setting.best_seed),
             *([str(setting.diverged or "-")] if diverged else []),
             "best" if i == ranks[0] and len(settings) > 1 else "",
             style="bold" if i == ranks[0] and len(settings) > 1 else "",

@@ -91,6 +91,7 @@ def test_lazy_submodules_are_all_that_are_public() -> None:
     internal = {
         "cephes",
         "cli",
+        "compilation_cache",
         "execution",
         "errors",
         "files",

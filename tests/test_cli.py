@@ -22,7 +22,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from jaxdnn import checkpoint, cli, running, terminal, workflows
+from jaxdnn import checkpoint, cli, running, startup, terminal, workflows
 from jaxdnn.data import mnist, tabular
 from jaxdnn.data.mnist import MNIST
 from reference_torch.workflows import mnist_dnn as reference
@@ -134,7 +134,11 @@ def test_help_of_a_workflow_lists_its_flags_with_their_defaults(
     output = " ".join(options.replace("│", " ").split())
     module = workflows.load(workflow_id)
     defaults: dict[str, Any] = {"seed": module.SEED, "json": None}
-    for settings in (module.Config, getattr(module, "Inputs", running.NoInputs)):
+    sources = [module.Config, getattr(module, "Inputs", running.NoInputs), startup.Machine]
+    if workflow_id in {"lenet", "mnist-dnn"}:
+        sources.append(startup.Processes)
+        defaults["resume"] = None
+    for settings in sources:
         defaults |= {field.name: field.default for field in dataclasses.fields(settings)}
     if workflow_id not in FIGURES_ONLY:
         defaults["plot"] = f"{workflow_id}.png"
@@ -671,3 +675,14 @@ def test_full_disk_is_said(mnist_data: MNIST) -> None:
         )
     assert result.returncode == 1
     assert result.stderr == "jaxdnn: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("flag", ["--json", "--checkpoint", "--plot", "--resume"])
+def test_a_result_does_not_replace_the_data(
+    flag: str, mnist_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = mnist_folder / mnist.FILES[3]
+    before = file.read_bytes()
+    assert run("run", "mnist-dnn", "--data-dir", str(mnist_folder), flag, str(file)) == 2
+    assert "is read, too; name another file." in capsys.readouterr().err
+    assert file.read_bytes() == before

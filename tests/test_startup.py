@@ -39,6 +39,20 @@ def test_a_second_start_finds_its_programs(tmp_path: Path) -> None:
     assert len([path for path in folder.iterdir() if "piece" in path.name]) > 1
 
 
+def test_a_program_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "cache/jaxdnn/compiled"
+    assert run(tmp_path).returncode == 0
+    [program] = [path for path in folder.iterdir() if "piece" in path.name and "cache" in path.name]
+    whole = program.read_bytes()
+    program.write_bytes(whole[:100])
+    program.with_name(program.name.removesuffix("-cache") + "-atime").unlink()
+    result = run(tmp_path)
+    assert result.returncode == 0
+    assert "Warning" not in result.stderr
+    assert program.read_bytes()[:100] == whole[:100]
+    assert len(program.read_bytes()) > 100
+
+
 def test_no_cache_leaves_nothing(tmp_path: Path) -> None:
     assert run(tmp_path, "--no-compile-cache").returncode == 0
     assert not (tmp_path / "cache/jaxdnn").exists()

@@ -327,3 +327,22 @@ def test_many_settings_are_cut_to_the_best(
     ]
     plots.sweep_picture(tmp_path / "a.png", curves, title="many")
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_of_networks_that_all_diverge_none_is_the_best(
+    few: MNIST, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", "all.json", "--checkpoint", "best", "--plot", "None"]
+    assert run("mnist-dnn", *SMALL, "--lr", "1e20", "--seeds", "2", *files) == 0
+    assert "every network diverged: none is the best" in capsys.readouterr().out
+    assert not Path("best").exists()
+    found = json.loads(Path("all.json").read_text())
+    assert found["winner"] is None
+    assert [setting["best_seed"] for setting in found["settings"]] == [None]
+
+
+def test_a_flag_without_values_says_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("mnist-dnn", "--lr") == 2
+    assert capsys.readouterr().err.endswith(
+        "--lr needs values: a number, 0.003,0.01,0.1 or 0.003:0.3:8log.\n"
+    )

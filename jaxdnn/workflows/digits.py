@@ -1,9 +1,10 @@
 """What the classifiers of handwritten digits share: where MNIST comes from, and a run in pieces."""
 
+import functools
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -85,6 +86,7 @@ def run(
     require_seed(seed)
     samples, test_samples = len(data.train_labels), len(data.test_labels)
     full, tail = divmod(samples, config.batch_size)
+    digest = f"{functools.reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), data, 0):08x}"
     if progress is not None:
         progress.on_start(epochs=config.epochs, samples=samples, batch_size=config.batch_size)
     if mesh is None:
@@ -115,7 +117,7 @@ def run(
     def evaluate(params: Params, data: MNIST) -> Array:
         # Where rows are shared out, some at the end may be there to make the shares equal.
         images, labels = data.test_images[:test_samples], data.test_labels[:test_samples]
-        return training.accuracy(partial(predict, params), images, labels)
+        return training.accuracy(functools.partial(predict, params), images, labels)
 
     began = time.perf_counter()
     start = Program(lambda config: init(keys()[1], config), mesh=mesh)
@@ -126,7 +128,7 @@ def run(
 
     dtype = jax.dtypes.canonicalize_dtype(float)
     run = _Run(start(config), np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
-    which = {"workflow": workflow, "seed": seed, "samples": samples} | _settings(config)
+    which = {"workflow": workflow, "seed": seed, "data": digest} | _settings(config)
     if resume is not None:
         run = _gone_on(resume, run, which, config.epochs, mesh)
     done = len(run.losses)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from reference_torch import models, training
 from reference_torch.losses import cross_entropy
 from reference_torch.training import History
-from reference_torch.workflows.mnist_dnn import normalise, scale_parameters
+from reference_torch.workflows.mnist_dnn import normalise
 
 __all__ = [
     "Config",
@@ -92,7 +92,11 @@ def init(start: Mapping[str, np.ndarray] | None = None, *, scale: float = 1.0) -
     Returns:
       LeNet.
     """
-    return scale_parameters(models.load_start(models.lenet(), start), scale)
+    model = models.load_start(models.lenet(), start)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
 
 
 def train(

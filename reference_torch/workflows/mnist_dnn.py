@@ -5,7 +5,6 @@ The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +22,8 @@ __all__ = [
     "normalise",
     "optimizer",
     "predict",
-    "scale_parameters",
     "train",
 ]
-
-M = TypeVar("M", bound=nn.Module)
 
 MEAN, STD = 0.1307, 0.3081
 
@@ -92,11 +88,7 @@ def init(start: Mapping[str, np.ndarray] | None = None, *, scale: float = 1.0) -
       784-512-256-128-64-10, with relu between the affine maps.
     """
     model = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
-    return scale_parameters(models.load_start(model, start), scale)
-
-
-def scale_parameters(model: M, scale: float) -> M:
-    """Multiply all parameters of a network, in place."""
+    model = models.load_start(model, start)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale)

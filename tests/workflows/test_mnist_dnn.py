@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ import reference_torch.observe
 from jaxdnn import interop, losses, models, parity
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.errors import ConfigError
+from jaxdnn.errors import CheckpointError, ConfigError
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.workflows import mnist_dnn as reference
@@ -233,3 +234,23 @@ def test_config_out_of_range(field: str, value: Any) -> None:
 def test_seed_out_of_range(mnist_data: MNIST, seed: int) -> None:
     with pytest.raises(ConfigError, match="seed must be a whole number from 0 to 2147483647"):
         mnist_dnn.run(seed, CONFIG, few(mnist_data), data_source="")
+
+
+def test_a_resumed_run_is_of_the_same_data(mnist_data: MNIST, tmp_path: Path) -> None:
+    few = MNIST(*(array[:70] for array in mnist_data))
+    file, config = tmp_path / "run", mnist_dnn.Config(epochs=2)
+    straight = mnist_dnn.run(0, config, few, data_source="few")
+    mnist_dnn.run(0, dataclasses.replace(config, epochs=1), few, data_source="few", resume=file)
+    resumed = mnist_dnn.run(0, config, few, data_source="few", resume=file)
+    np.testing.assert_array_equal(resumed.losses, straight.losses)
+    assert straight.network
+    assert resumed.network
+    jax.tree.map(np.testing.assert_array_equal, resumed.network.params, straight.network.params)
+    assert resumed.training
+    assert resumed.training.samples == 70
+
+    other = few._replace(train_labels=few.train_labels[::-1].copy())
+    with pytest.raises(CheckpointError, match="it has data"):
+        mnist_dnn.run(0, config, other, data_source="other", resume=file)
+    with pytest.raises(ConfigError, match="has 2 epochs already"):
+        mnist_dnn.run(0, dataclasses.replace(config, epochs=1), few, data_source="few", resume=file)
