@@ -232,12 +232,6 @@ def _check_flags(processes: Processes) -> None:
     host, _, port = processes.coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ConfigError(f"--coordinator must be HOST:PORT; got {processes.coordinator!r}.")
-    try:
-        socket.getaddrinfo(host, int(port))
-    except OSError as error:
-        raise ConfigError(
-            f"--coordinator: there is no host {host!r} ({error.strerror})."
-        ) from error
     if processes.processes < 1:
         raise ConfigError(f"--processes must be at least 1; got {processes.processes}.")
     if not 0 <= processes.process < processes.processes:
@@ -245,3 +239,9 @@ def _check_flags(processes: Processes) -> None:
             f"--process must be from 0 to {processes.processes - 1}, one below --processes; "
             f"got {processes.process}."
         )
+    try:
+        socket.getaddrinfo(host, int(port))
+    except OSError as error:
+        raise ConfigError(
+            f"--coordinator: there is no host {host!r} ({error.strerror})."
+        ) from error

@@ -681,7 +681,7 @@ def test_full_disk_is_said(mnist_data: MNIST) -> None:
 def test_a_result_does_not_replace_the_data(
     flag: str, mnist_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = mnist_folder / mnist.FILES[3]
+    file = mnist_folder / list(mnist.FILES)[3]
     before = file.read_bytes()
     assert run("run", "mnist-dnn", "--data-dir", str(mnist_folder), flag, str(file)) == 2
     assert "is read, too; name another file." in capsys.readouterr().err

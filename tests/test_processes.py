@@ -143,15 +143,15 @@ def test_a_dead_process_ends_the_others_and_the_run_goes_on(
         (Processes(coordinator="host:99999", processes=2, process=0), "must be HOST:PORT"),
         (Processes(coordinator="no.such.invalid:1", processes=2, process=0), "no host"),
         (
-            Processes(coordinator="localhost:1", processes=0, process=0),
+            Processes(coordinator="host:1", processes=0, process=0),
             "--processes must be at least 1",
         ),
         (
-            Processes(coordinator="localhost:1", processes=2, process=2),
+            Processes(coordinator="host:1", processes=2, process=2),
             "--process must be from 0 to 1",
         ),
         (
-            Processes(coordinator="localhost:1", processes=2, process=-1),
+            Processes(coordinator="host:1", processes=2, process=-1),
             "--process must be from 0 to 1",
         ),
         (
