@@ -69,10 +69,10 @@ class Processes:
     """HOST:PORT of the process 0, where none of these started the processes."""
 
     processes: int | None = None
-    """How many there are, with --coordinator."""
+    """How many there are, if a coordinator is given."""
 
     process: int | None = None
-    """The number of this one, from 0, with --coordinator."""
+    """The number of this one, from 0, if a coordinator is given."""
 
 
 def prepare_environment(machine: Machine) -> None:

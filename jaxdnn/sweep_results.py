@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,7 +72,7 @@ def exact(trained: "Ensemble", *, test_samples: int) -> "Ensemble":
     return trained._replace(history=history._replace(test_accuracy=correct / test_samples))
 
 
-def label(values: dict[str, float]) -> str:
+def label(values: Mapping[str, float | int]) -> str:
     """A setting in words."""
     return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
 

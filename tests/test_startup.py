@@ -43,13 +43,11 @@ def test_a_program_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "cache/jaxdnn/compiled"
     assert run(tmp_path).returncode == 0
     [program] = [path for path in folder.iterdir() if "piece" in path.name and "cache" in path.name]
-    whole = program.read_bytes()
-    program.write_bytes(whole[:100])
+    program.write_bytes(program.read_bytes()[:100])
     program.with_name(program.name.removesuffix("-cache") + "-atime").unlink()
     result = run(tmp_path)
     assert result.returncode == 0
     assert "Warning" not in result.stderr
-    assert program.read_bytes()[:100] == whole[:100]
     assert len(program.read_bytes()) > 100
 
 
