@@ -173,7 +173,7 @@ def test_help_of_a_workflow_lists_its_flags_with_their_defaults(
         (("run", "mnist-dnn", "--json", "/"), "--json / is a folder"),
         (
             ("run", "mnist-dnn", "--json", "a.png", "--plot", "./a.png"),
-            "--plot and --json both name",
+            "--json and --plot both name",
         ),
         (("run", "mnist-dnn", "--epochs", "3000000000"), "less than 2**31"),
         (("run", "mnist-dnn", "--lr", "1e39"), "lr must be finite"),
