@@ -20,9 +20,10 @@ from jaxtyping import Array, Bool, Key, PyTree
 
 from jaxdnn.memory import free_bytes
 from jaxdnn.models import Params
+from jaxdnn.sharding import network_mesh
 from jaxdnn.training import History
 
-__all__ = ["Ensemble", "Fit", "fit_many", "network_mesh", "train_ensemble", "use_every_core"]
+__all__ = ["Ensemble", "Fit", "fit_many", "train_ensemble", "use_every_core"]
 
 Fit = Callable[..., Any]
 """``fit(key, config, data, *, shuffle_key=None) -> (state, history)``, as in the workflows."""
@@ -80,23 +81,6 @@ def use_every_core(networks: int) -> None:
         return
 
 
-def network_mesh(devices: Sequence[Any]) -> Mesh:
-    """Devices in a row, for the networks to be shared out over.
-
-    Args:
-      devices: of JAX.
-
-    Returns:
-      A mesh with the axis ``networks``.
-    """
-    return jax.make_mesh(
-        (len(devices),),
-        (_AXIS,),
-        axis_types=(jax.sharding.AxisType.Auto,),
-        devices=devices,  # type: ignore[arg-type]
-    )
-
-
 def fit_many(
     fit: Fit,
     keys: Key[Array, " networks"],
@@ -116,7 +100,7 @@ def fit_many(
         for all of them.
       data: for all of them.
       shuffle_key: decides the batches of all networks; by default each has its own.
-      mesh: from `network_mesh`; by default everything is done where the arrays are.
+      mesh: from `jaxdnn.sharding.network_mesh`; by default everything is done where the arrays are.
       together: networks that a device trains at once (by vmap); the others follow one another.
 
     Returns:

@@ -12,53 +12,15 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
-from jaxdnn.execution import Progress, Timing
+from jaxdnn.execution import Program, Progress, Timing
 
-__all__ = ["Loop", "Program", "run_epochs"]
+__all__ = ["Loop", "run_epochs"]
 
 S = TypeVar("S")
 _PIECES = 40
-
-
-class Program:
-    """A pure function that is compiled at its first call, for the shapes of that call.
-
-    Args:
-      function: of arrays and pytrees.
-      donate_argnums: arguments whose memory the result may take over; see `jax.jit`.
-      mesh: on whose devices the result is whole; None for the default device.
-
-    Attributes:
-      compile_seconds: what compiling took.
-
-    Example:
-      >>> double = Program(lambda x: 2 * x)
-      >>> int(double(np.int32(3))), double.compile_seconds > 0
-      (6, True)
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        donate_argnums: int | tuple[int, ...] = (),
-        mesh: Mesh | None = None,
-    ) -> None:
-        whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-        self._jitted = jax.jit(function, donate_argnums=donate_argnums, out_shardings=whole)
-        self._compiled: Callable[..., Any] | None = None
-        self.compile_seconds = 0.0
-
-    def __call__(self, *args: Any) -> Any:
-        """The function's result; it may still be on its way."""
-        if self._compiled is None:
-            start = time.perf_counter()
-            self._compiled = self._jitted.lower(*args).compile()
-            self.compile_seconds = time.perf_counter() - start
-        return self._compiled(*args)
 
 
 class Loop:

@@ -4,19 +4,19 @@ The training step knows nothing of this. A loss whose batch is constrained to a 
 program one for many devices: XLA splits the products and adds up the gradients.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-__all__ = ["data_mesh", "data_parallel", "replicate", "share_rows"]
+from jaxdnn.training import Loss
+
+__all__ = ["data_mesh", "data_parallel", "network_mesh", "replicate", "share_rows"]
 
 T = TypeVar("T")
-Loss = Callable[..., Float[Array, ""]]
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
@@ -39,7 +39,19 @@ def data_mesh(devices: int | None = None) -> Mesh:
     count = len(found) if devices is None else devices
     if not 1 <= count <= len(found):
         raise ValueError(f"devices must be from 1 to {len(found)}; got {count}.")
-    return jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=found[:count])
+    return _row(found[:count], "data")
+
+
+def network_mesh(devices: Sequence[Any]) -> Mesh:
+    """Devices in a row, for the networks of an ensemble to be shared out over.
+
+    Args:
+      devices: of JAX.
+
+    Returns:
+      A mesh with the axis ``networks``.
+    """
+    return _row(devices, "networks")
 
 
 def data_parallel(loss: Loss, mesh: Mesh) -> Loss:
@@ -61,6 +73,7 @@ def data_parallel(loss: Loss, mesh: Mesh) -> Loss:
     Example:
       >>> def loss(w, x):
       ...     return ((w - x) ** 2).mean()
+      >>> import jax.numpy as jnp
       >>> mesh = data_mesh()
       >>> w, x = replicate(jnp.array(3.0), mesh), jnp.arange(5.0)
       >>> value, gradient = jax.jit(jax.value_and_grad(data_parallel(loss, mesh)))(w, x)
@@ -117,4 +130,13 @@ def _place(tree: T, sharding: NamedSharding) -> T:
         values = np.asarray(array)
         return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
-    return jax.tree.map(lambda leaf: place(jnp.asarray(leaf) if np.isscalar(leaf) else leaf), tree)
+    return jax.tree.map(place, tree)
+
+
+def _row(devices: Sequence[Any], axis: str) -> Mesh:
+    return jax.make_mesh(
+        (len(devices),),
+        (axis,),
+        axis_types=(AxisType.Auto,),
+        devices=devices,  # type: ignore[arg-type]
+    )

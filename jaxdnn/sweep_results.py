@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxdnn.grid import Grid
+from jaxdnn.workflows.result import exact_shares
 
 if TYPE_CHECKING:
     from jaxdnn.ensemble import Ensemble
@@ -66,10 +67,10 @@ def summarise(networks: Grid, trained: "Ensemble") -> Iterator[Setting]:
 
 
 def exact(trained: "Ensemble", *, test_samples: int) -> "Ensemble":
-    """A share in float32 is a little off its decimal; the count behind it is exact."""
+    """The same with exact accuracies; see `jaxdnn.workflows.result.exact_shares`."""
     history = trained.history
-    correct = np.rint(np.asarray(history.test_accuracy, np.float64) * test_samples)
-    return trained._replace(history=history._replace(test_accuracy=correct / test_samples))
+    accuracies = exact_shares(np.asarray(history.test_accuracy), test_samples)
+    return trained._replace(history=history._replace(test_accuracy=accuracies))
 
 
 def label(values: Mapping[str, float | int]) -> str:

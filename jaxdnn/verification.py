@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "run"]
 
+_DIGITS = {"lenet", "mnist-dnn"}
 _MOST_STEPS = 200
 _MOST_STEPS_OF_DIGITS = 100  # which are ten times as long
 _SAMPLES = 32
@@ -87,8 +88,7 @@ def run(options: Options, interruption: Interruption) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     # For torch: beside another worker, threads that spin cost more than they do.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    needs_mnist = {"lenet", "mnist-dnn"} & set(chosen)
-    if needs_mnist:
+    if _DIGITS & set(chosen):
         from jaxdnn.data import mnist
 
         with terminal.download_bars(console) as bars:
@@ -224,7 +224,7 @@ def _do(task: Task, options: Options) -> Any:
     if kind == "data":
         return verify.verify_data_loading()
     if kind == "figures":
-        needs_mnist = name in ("lenet", "mnist-dnn")
+        needs_mnist = name in _DIGITS
         return verify.verify_figures(name, mnist.load(options.data_dir)[0] if needs_mnist else None)
     both = ("float64", "float32")
     needs_mnist = CASES[name].needs_mnist and options.replay is None

@@ -12,7 +12,8 @@ import pytest
 
 from jaxdnn import ensemble, memory
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.ensemble import fit_many, network_mesh, train_ensemble
+from jaxdnn.ensemble import fit_many, train_ensemble
+from jaxdnn.sharding import network_mesh
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import lenet, mnist_dnn
 

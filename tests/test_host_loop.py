@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from jaxtyping import Array
 
-from jaxdnn.host_loop import Loop, Program, run_epochs
+from jaxdnn.execution import Program
+from jaxdnn.host_loop import Loop, run_epochs
 
 
 def _congruential(x: Any, i: Array, factor: Any) -> tuple[Any, tuple[Any, Array]]:

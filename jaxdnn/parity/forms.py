@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxdnn.parity.compare import under
 from jaxdnn.parity.port import PortState, Seen, Steps, precision
+from jaxdnn.sharding import data_mesh
 
 __all__ = ["agreement"]
 
@@ -93,7 +94,7 @@ def _lane(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -
 
 def _sharded(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
     """The batch's examples over two devices."""
-    mesh = jax.make_mesh((2,), ("data",), (AxisType.Auto,), devices=jax.devices()[:2])
+    mesh = data_mesh(2)
     whole = NamedSharding(mesh, PartitionSpec())
     state_on_both = jax.device_put(state, whole)
     shared = NamedSharding(mesh, PartitionSpec("data"))

@@ -1,10 +1,10 @@
 """What the classifiers of handwritten digits share: where MNIST comes from, and a run in pieces."""
 
-import functools
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +21,12 @@ from jaxdnn.data import mnist
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import ConfigError
-from jaxdnn.execution import Progress
-from jaxdnn.host_loop import Loop, Program
+from jaxdnn.execution import Program, Progress
+from jaxdnn.host_loop import Loop
 from jaxdnn.models import Params
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import require_seed
-from jaxdnn.workflows.result import Network, Training
+from jaxdnn.workflows.result import Network, Training, exact_shares
 
 __all__ = ["Inputs", "run"]
 
@@ -86,7 +86,9 @@ def run(
     require_seed(seed)
     samples, test_samples = len(data.train_labels), len(data.test_labels)
     full, tail = divmod(samples, config.batch_size)
-    digest = f"{functools.reduce(lambda crc, array: zlib.crc32(array.tobytes(), crc), data, 0):08x}"
+    which: dict[str, Any] = {}
+    if resume is not None:
+        which = {"workflow": workflow, "seed": seed, "data": _checksum(data)} | _settings(config)
     if progress is not None:
         progress.on_start(epochs=config.epochs, samples=samples, batch_size=config.batch_size)
     if mesh is None:
@@ -117,7 +119,7 @@ def run(
     def evaluate(params: Params, data: MNIST) -> Array:
         # Where rows are shared out, some at the end may be there to make the shares equal.
         images, labels = data.test_images[:test_samples], data.test_labels[:test_samples]
-        return training.accuracy(functools.partial(predict, params), images, labels)
+        return training.accuracy(partial(predict, params), images, labels)
 
     began = time.perf_counter()
     start = Program(lambda config: init(keys()[1], config), mesh=mesh)
@@ -128,7 +130,6 @@ def run(
 
     dtype = jax.dtypes.canonicalize_dtype(float)
     run = _Run(start(config), np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
-    which = {"workflow": workflow, "seed": seed, "data": digest} | _settings(config)
     if resume is not None:
         run = _gone_on(resume, run, which, config.epochs, mesh)
     done = len(run.losses)
@@ -158,14 +159,12 @@ def run(
     seconds = time.perf_counter() - began
     programs = [start, shuffled, full_steps.program, ragged_step, test]
     compile_seconds = sum(program.compile_seconds for program in programs)
-    # A share in float32 is a little off its decimal; the count behind it is exact.
-    correct = np.rint(run.test_accuracy.astype(np.float64) * test_samples)
     measured = Training(
         data_source=data_source,
         samples=(config.epochs - done) * samples,
         compile_seconds=compile_seconds,
         train_seconds=seconds - compile_seconds,
-        test_accuracy_by_epoch=correct / test_samples,
+        test_accuracy_by_epoch=exact_shares(run.test_accuracy, test_samples),
     )
     # Of this process alone, should there be others.
     params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), run.state.params)
@@ -179,6 +178,13 @@ class _Run(NamedTuple):
     state: TrainState
     losses: Float[np.ndarray, "epochs steps"]
     test_accuracy: Float[np.ndarray, " epochs"]
+
+
+def _checksum(data: MNIST) -> str:
+    checksum = 0
+    for array in data:
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return f"{checksum:08x}"
 
 
 def _settings(config: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from jaxdnn.errors import ConfigError
 from jaxdnn.models import Params
 
-__all__ = ["Network", "Result", "Scatter", "Training", "device_and_precision"]
+__all__ = ["Network", "Result", "Scatter", "Training", "device_and_precision", "exact_shares"]
 
 
 def device_and_precision() -> tuple[str, str]:
@@ -35,6 +35,16 @@ def device_and_precision() -> tuple[str, str]:
         products = jax.config.values["jax_default_matmul_precision"] or "default"
         precision += f" with {products} matrix products"
     return f"{device.platform}{kind}", precision
+
+
+def exact_shares(shares: Float[np.ndarray, "*shape"], samples: int) -> Float[np.ndarray, "*shape"]:
+    """Shares of so many samples in float64, where those of float32 are a little off.
+
+    Example:
+      >>> exact_shares(np.array([0.1, 0.97], np.float32), 100).tolist()
+      [0.1, 0.97]
+    """
+    return np.rint(np.asarray(shares, np.float64) * samples) / samples
 
 
 @dataclass(frozen=True)
