@@ -6,11 +6,15 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
 __all__ = ["Layout", "trace"]
 
 Arrays = dict[str, np.ndarray]
+
+_LARGE = 2**15
+"""Elements beyond which an array does not fit the nearest cache."""
 
 
 class Layout(NamedTuple):
@@ -86,15 +90,15 @@ def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int
     )
 
     def to_torch(tree: PyTree) -> Arrays:
-        arrays = [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-        return {name: move(arrays) for name, move in moves.items()}
+        leaves = jax.tree.leaves(tree)
+        return {name: move(leaves) for name, move in moves.items()}
 
     return Layout(to_torch, tuple(only_torch), only_port)
 
 
 def _move(
     positions: np.ndarray, leaves: list[np.ndarray]
-) -> Callable[[list[np.ndarray]], np.ndarray]:
+) -> Callable[[list[ArrayLike]], np.ndarray]:
     """Where a tensor's elements lie among all leaves: if possible, a leaf with its axes turned."""
     ends = np.cumsum([np.size(leaf) for leaf in leaves])
     first = int(np.searchsorted(ends, positions.flat[0], side="right")) if positions.size else 0
@@ -104,9 +108,16 @@ def _move(
         for axes in itertools.permutations(range(positions.ndim)):
             turned = ordered.transpose(axes)
             if turned.shape == positions.shape and np.array_equal(turned, positions):
-                return lambda arrays: arrays[first].transpose(axes)
+                return lambda arrays: _turned(arrays[first], axes)
 
-    def gather(arrays: list[np.ndarray]) -> np.ndarray:
+    def gather(arrays: list[ArrayLike]) -> np.ndarray:
         return np.asarray(np.concatenate([np.ravel(array) for array in arrays])[positions])
 
     return gather
+
+
+def _turned(array: ArrayLike, axes: tuple[int, ...]) -> np.ndarray:
+    # To compare a large view with torch's rows jumps through memory; XLA turns it block by block.
+    if isinstance(array, jax.Array) and array.size > _LARGE and axes != tuple(range(array.ndim)):
+        return np.asarray(array.transpose(axes))
+    return np.asarray(array).transpose(axes)
