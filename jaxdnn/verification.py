@@ -163,7 +163,7 @@ Task = tuple[str, str, bool]
 
 
 def _tasks(options: Options, chosen: Sequence[str]) -> Iterator[Task]:
-    """The long ones first, so that none is left for the end."""
+    """All, in the order of the table."""
     from jaxdnn.parity.cases import CASES
     from jaxdnn.workflows import documented
 
@@ -189,14 +189,24 @@ def _results(
 ) -> Iterator["Outcome | Figures"]:
     tasks = list(_tasks(options, chosen))
     tally.start(len(tasks))
+    # The long ones first, so that none is left for the end.
+    turns = sorted(tasks, key=lambda task: not _is_of_digits(task))
     context = multiprocessing.get_context("spawn")
     workers = min(len(tasks), max(1, min(4, os.cpu_count() or 1)))
     with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(), workers)) as pool:
-        futures = {pool.submit(_do, task, options): task for task in tasks}
+        futures = {pool.submit(_do, task, options): task for task in turns}
         for future in as_completed(futures):
             future.result()  # ends at once if a worker failed
             tally.advance(futures[future][1])
-    yield from (future.result() for future in futures)
+    results = {task: future.result() for future, task in futures.items()}
+    yield from (results[task] for task in tasks)
+
+
+def _is_of_digits(task: Task) -> bool:
+    from jaxdnn.parity.cases import CASES
+
+    kind, name, _ = task
+    return CASES[name].workflow in _DIGITS if kind == "row" else name in _DIGITS
 
 
 def _prepare(parent: int, workers: int) -> None:

@@ -69,7 +69,7 @@ def trajectory(
     The states in float32 are spread evenly over the run; where it has fewer steps than there are
     to be samples, further ones are the same moved by a thousandth. A state in which a relu, or
     another function with a kink, has an input within rounding of it is tried with fewer examples
-    of the batch, and left out if that does not help.
+    of the batch, each several times, and left out if that does not help.
 
     Args:
       stepper: what to train; it changes.
@@ -115,11 +115,11 @@ def _sample(stepper: Stepper, batch: Batch, number: int, *, perturbation: int) -
             oracle = double.step(batch, number)
         if kinks.distance > _KINK_DISTANCE:
             break
-        # By large steps, since a port is compiled anew for each number of examples.
         rows //= 8
         if not rows:
             return {}
-        batch = tuple(array[:rows] for array in batch)
+        # Repeated, since a port is compiled anew for each number of examples.
+        batch = tuple(np.resize(array[:rows], np.shape(array)) for array in batch)
     found = {f"state/{key}": array for key, array in state.items()}
     found |= {f"float64/{key}": array for key, array in oracle.items()}
     return found | {f"float32/{key}": array for key, array in single.step(batch, number).items()}

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from reference_torch.kinks import Kinks
+from reference_torch.training_run import TorchRun, steps
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 
@@ -112,3 +114,23 @@ def test_what_is_watched_is_not_changed() -> None:
     expected = gradient()
     with Kinks():
         assert torch.equal(gradient(), expected)
+
+
+def test_a_state_near_a_kink_is_tried_with_fewer_examples_in_a_batch_of_the_same_size() -> None:
+    class Weight(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.tensor(1.0))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.relu(self.w * x)
+
+    x = np.linspace(1.0, 2.0, 16, dtype=np.float32)
+    x[9] = 1e-9  # which float32 cannot tell from the kink
+    module = Weight()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    run = TorchRun(module, nn.MSELoss(), optimizer, [(x, x)], samples=1)
+    [step] = steps(run)
+    np.testing.assert_array_equal(step["batch/x"], x)
+    np.testing.assert_array_equal(step["sample/0/float32/batch/x"], np.tile(x[:2], 8))
+    np.testing.assert_array_equal(step["sample/0/float64/batch/y"], np.tile(x[:2], 8))

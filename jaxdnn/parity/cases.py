@@ -81,7 +81,7 @@ def _bare(step: Callable[..., Any]) -> Steps:
         return state._replace(params=params), Seen(info.loss, info.grads)
 
     def from_torch(tensors: Arrays) -> models.Params:
-        return {name: jnp.asarray(array) for name, array in tensors.items()}
+        return jax.device_put(dict(tensors))
 
     return Steps(steps, lambda params: (), from_torch)
 
@@ -398,7 +398,6 @@ def _differentiate(state: PortState, x: jax.Array, y: jax.Array) -> tuple[PortSt
     return state, Seen(autograd.mean_of_squares(x), {}, activations=values)
 
 
-# The long ones first, so that none is left for the end.
 CASES: Mapping[str, Case] = MappingProxyType(
     {
         "W25": _digits("lenet", lenet),

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
@@ -34,12 +33,11 @@ def agreement(
     """
     with precision("float64"):
         arrays = {k: np.asarray(v, np.float64) for k, v in under("param/", start).items()}
-        params = jax.tree.map(jnp.asarray, run.from_torch(arrays))
+        params = jax.device_put(run.from_torch(arrays))
         state = PortState(params, run.init(params), {})
-        stacked = [np.stack(arrays) for arrays in zip(*map(_few, batches), strict=True)]
+        stacked = [np.stack(arrays) for arrays in zip(*map(_even, batches), strict=True)]
         expected = _loop(jax.jit(run.step), state, stacked, len(batches))
-        with jax.disable_jit():
-            forms = {"eager": _loop(run.step, state, stacked, len(batches))}
+        forms = {"eager": _loop(run.step, state, stacked, len(batches))}
         forms["scan"] = _scan(run, state, stacked, len(batches))
         forms["vmap"] = _lane(run, state, stacked, len(batches))
         examples = {array.shape[1] if array.ndim > 1 else 1 for array in stacked}
@@ -48,11 +46,11 @@ def agreement(
         return {name: _distance(expected, form) for name, form in forms.items()}
 
 
-def _few(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The first examples, an even number, in float64: forms do not differ for want of many."""
+def _even(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """An even number of examples, in float64."""
     lengths = {len(array) for array in batch if np.ndim(array)}
-    few = None if len(lengths) != 1 else min(8, max(lengths) // 2 * 2) or None
-    arrays = (np.asarray(array)[:few] if np.ndim(array) else np.asarray(array) for array in batch)
+    even = None if len(lengths) != 1 else max(lengths) // 2 * 2 or None
+    arrays = (np.asarray(array)[:even] if np.ndim(array) else np.asarray(array) for array in batch)
     return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
 
 
@@ -61,7 +59,7 @@ def _loop(
 ) -> PyTree:
     seen: list[Seen] = []
     for i in range(count):
-        state, info = step(state, *(jnp.asarray(array[i]) for array in stacked))
+        state, info = step(state, *jax.device_put([array[i] for array in stacked]))
         seen.append(info)
     # In NumPy, where nothing is compiled for it.
     stack = jax.tree.map(lambda *leaves: np.stack(leaves), *[(s.loss, s.grads) for s in seen])
@@ -73,9 +71,10 @@ def _scan(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -
         state, info = run.step(state, *batch)
         return state, (info.loss, info.grads)
 
-    state, seen = jax.jit(lambda state, batches: jax.lax.scan(body, state, batches, length=count))(
-        state, stacked
-    )
+    def steps(state: PortState, batches: list[jax.Array]) -> tuple[PortState, PyTree]:
+        return jax.lax.scan(body, state, batches, length=count)
+
+    state, seen = _quickly_compiled(steps)(state, stacked)
     return seen, state.params
 
 
@@ -86,7 +85,7 @@ def _lane(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -
         return jax.tree.map(lambda a: np.stack([np.asarray(a), factor * np.asarray(a)]), tree)
 
     axes = [None] * len(stacked)
-    step = jax.jit(jax.vmap(run.step, in_axes=(0, *axes), axis_size=2))
+    step = _quickly_compiled(jax.vmap(run.step, in_axes=(0, *axes), axis_size=2))
     both = PortState(lanes(state.params, 1.5), lanes(state.opt_state, 1), {})
     seen, params = _loop(step, both, stacked, count)
     return jax.tree.map(lambda leaf: leaf[:, 0], seen), jax.tree.map(lambda leaf: leaf[0], params)
@@ -98,12 +97,17 @@ def _sharded(run: Steps, state: PortState, stacked: list[np.ndarray], count: int
     whole = NamedSharding(mesh, PartitionSpec())
     state_on_both = jax.device_put(state, whole)
     shared = NamedSharding(mesh, PartitionSpec("data"))
-    step = jax.jit(run.step)
+    step = _quickly_compiled(run.step)
 
     def placed(state: PortState, *batch: jax.Array) -> tuple[PortState, Seen]:
         return step(state, *(jax.device_put(array, shared) for array in batch))
 
     return _loop(placed, state_on_both, stacked, count)
+
+
+def _quickly_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Jitted, for two calls: what LLVM makes of the kernels does not pay, and is no form of JAX."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _distance(expected: PyTree, actual: PyTree) -> float:

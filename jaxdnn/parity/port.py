@@ -236,7 +236,7 @@ class Runner:
 
     def _parameters(self, tensors: Mapping[str, np.ndarray]) -> Params:
         params = self._run.from_torch(self._of(tensors, "param/"))
-        params = jax.tree.map(jnp.asarray, params)
+        params = jax.device_put(params)
         wrong = {str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {self.dtype}
         if wrong:
             raise ValueError(
@@ -246,10 +246,10 @@ class Runner:
         return params
 
     def _buffers(self, tensors: Mapping[str, np.ndarray]) -> dict[str, Array]:
-        return jax.tree.map(jnp.asarray, self._of(tensors, "buffer/"))
+        return jax.device_put(self._of(tensors, "buffer/"))
 
     def _from_torch(self, tensors: Arrays) -> PyTree:
-        return jax.tree.map(jnp.asarray, self._run.from_torch(tensors))
+        return jax.device_put(self._run.from_torch(tensors))
 
     def _of(self, tensors: Mapping[str, np.ndarray], prefix: str) -> Arrays:
         found = under(prefix, tensors)
@@ -261,7 +261,7 @@ class Runner:
             return array
         array = np.asarray(array)
         if array.dtype.kind == "f":
-            return jnp.asarray(array.astype(self.dtype))
+            return jax.device_put(array.astype(self.dtype))
         if array.dtype == np.int32 and self.dtype == "float64":
             array = array.astype(np.int64)
-        return jnp.asarray(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))
+        return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))
