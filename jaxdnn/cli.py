@@ -108,33 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND")
     listing = commands.add_parser("list", help="list the workflows")
     listing.add_argument("--json", action="store_true", help="as a list of JSON objects")
-    run = commands.add_parser(
-        "run",
-        help="run a workflow",
-        usage="jaxdnn run [-h] WORKFLOW [flags]",
-        epilog="'jaxdnn run WORKFLOW --help' lists the workflow's flags.",
-    )
-    run.add_argument(
-        "workflow",
-        metavar="WORKFLOW",
-        choices=list(workflows.WORKFLOWS),
-        help=f"one of: {', '.join(workflows.WORKFLOWS)}",
-    )
-    flags = run.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    flags.required = False
-    sweep = commands.add_parser(
-        "sweep",
-        help="train many networks as one program",
-        usage="jaxdnn sweep [-h] WORKFLOW [flags]",
-        epilog="'jaxdnn sweep WORKFLOW --help' lists the flags.",
-    )
-    sweep.add_argument(
-        "workflow",
-        metavar="WORKFLOW",
-        choices=list(workflows.WORKFLOWS),
-        help="mnist-dnn or lenet",
-    )
-    sweep.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS).required = False
+    for name, does, which in (
+        ("run", "run a workflow", f"one of: {', '.join(workflows.WORKFLOWS)}"),
+        ("sweep", "train many networks as one program", "mnist-dnn or lenet"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=does,
+            usage=f"jaxdnn {name} [-h] WORKFLOW [flags]",
+            epilog=f"'jaxdnn {name} WORKFLOW --help' lists the workflow's flags.",
+        )
+        choices = list(workflows.WORKFLOWS)
+        command.add_argument("workflow", metavar="WORKFLOW", choices=choices, help=which)
+        flags = command.add_argument("flags", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+        flags.required = False
     predict = commands.add_parser(
         "predict",
         help="use a saved network on new samples",

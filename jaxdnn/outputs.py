@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from jaxdnn.errors import ConfigError
 from jaxdnn.files import check_writable, refuse_to_replace
 
-__all__ = ["Writer", "check", "write"]
+if TYPE_CHECKING:
+    from jaxdnn.workflows.result import Network
+
+__all__ = ["Writer", "check", "save_network", "write"]
 
 Writer = tuple[str, Callable[[Path], object]]
 """What a file is called, and what writes it."""
@@ -70,3 +74,27 @@ def write(
             except OSError as error:
                 failures.append(f"the {description} could not be written to {paths[name]}: {error}")
     return written, failures
+
+
+def save_network(
+    path: Path, network: "Network", *, workflow: str, config: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint from which `jaxdnn.prediction` knows the network and its data.
+
+    Args:
+      path: where to.
+      network: its parameters, and what was done to its data.
+      workflow: the id of what trained it.
+      config: with which settings.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    from jaxdnn import checkpoint
+
+    about = {
+        "workflow": workflow,
+        "config": dict(config),
+        "preprocessing": dict(network.preprocessing),
+    }
+    checkpoint.save(path, network.params, metadata=about)

@@ -201,17 +201,13 @@ def _write(
     workflow: Workflow, result: "Result", paths: dict[str, Path]
 ) -> tuple[list[tuple[str, Path]], list[str]]:
     """Write every file that was asked for, what cannot be made again first, whatever fails."""
-    from jaxdnn import checkpoint, plots
+    from jaxdnn import plots
     from jaxdnn.files import write_atomically
 
     def write_checkpoint(path: Path) -> None:
         assert result.network
-        metadata = {
-            "workflow": workflow.id,
-            "config": result.to_dict()["config"],
-            "preprocessing": dict(result.network.preprocessing),
-        }
-        checkpoint.save(path, result.network.params, metadata=metadata)
+        config = result.to_dict()["config"]
+        outputs.save_network(path, result.network, workflow=workflow.id, config=config)
 
     def write_json(path: Path) -> None:
         with write_atomically(path) as file:

@@ -132,7 +132,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
                 shuffle_key=shuffle_key,
                 chunk=arguments.chunk,
                 on_plan=plan,
-                on_network=count,
+                # A program that calls back is not kept in the cache of compiled programs.
+                on_network=count if console.is_terminal else None,
                 tell=lambda text: console.print(text, markup=False),
             )
         )
@@ -243,15 +244,13 @@ def _write(
     paths: dict[str, Path],
 ) -> tuple[list[tuple[str, Path]], list[str]]:
     """Write every file that was asked for, what cannot be made again first, whatever fails."""
-    from jaxdnn import checkpoint, plots
+    from jaxdnn import plots
+    from jaxdnn.workflows.result import Network
 
     def write_checkpoint(path: Path) -> None:
-        metadata = {
-            "workflow": workflow.id,
-            "config": sweep_results.settings_of(networks, trained.best),
-            "preprocessing": {"outputs": "digits"},
-        }
-        checkpoint.save(path, trained.params, metadata=metadata)
+        best = Network(trained.params, {"outputs": "digits"})
+        config = sweep_results.settings_of(networks, trained.best)
+        outputs.save_network(path, best, workflow=workflow.id, config=config)
 
     def write_plot(path: Path) -> None:
         seeds = len(networks.seeds)

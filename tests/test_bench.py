@@ -47,6 +47,22 @@ def test_a_small_run_measures_prints_writes_and_draws(mnist_folder: Path, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_kernels_of_a_step_and_what_is_between_them_are_the_step(
+    mnist_folder: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "bench.json"
+    small = ["--quick", "--samples", 6400, "--threads", 1, "--data-dir", mnist_folder]
+    bench("--only", "profile", *small, "--json", results)
+    part = json.loads(results.read_text())["parts"]["profile"]
+    for turn in part["measured"]["jaxdnn"]:
+        step = turn.pop("step")
+        assert min(turn.values()) > 0
+        assert sum(turn.values()) == pytest.approx(step, rel=0.01)  # of one thread
+        assert max(turn, key=turn.__getitem__) == "matrix products"
+    rate = next(row for row in part["rows"] if row["label"].startswith("rate"))
+    assert 1 < rate["value"]["median"] < 10_000
+
+
 def test_few_repetitions_are_no_evidence() -> None:
     assert "at least 7" in bench("--repetitions", 3, fails=True).stderr
 

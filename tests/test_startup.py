@@ -17,9 +17,13 @@ SETTINGS = "JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"
 
 
 def run(folder: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return jaxdnn(folder, "run", "sum-classifier", "--json", "run.json", *flags, **environment)
+
+
+def jaxdnn(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     return subprocess.run(
-        [sys.executable, "-m", "jaxdnn", "run", "sum-classifier", "--json", "run.json", *flags],
+        [sys.executable, "-m", "jaxdnn", *arguments],
         cwd=folder,
         env={**inherited, "XDG_CACHE_HOME": str(folder / "cache"), **environment},
         capture_output=True,
@@ -37,6 +41,27 @@ def test_a_second_start_finds_its_programs(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir() if path.name.endswith("-cache")} == programs
     assert run(tmp_path, "--precision", "float64").returncode == 0
     assert len([path for path in folder.iterdir() if "piece" in path.name]) > 1
+
+
+@pytest.mark.parametrize(
+    ("command", "program", "another"),
+    [
+        (["run", "mnist-dnn", "--plot", "None"], "piece", ["--seed", "7"]),
+        # On a terminal it tells of every network from inside, which JAX does not keep.
+        (["sweep", "mnist-dnn", "--seeds", "0,1", "--plot", "None"], "train", ["--seeds", "7,8"]),
+    ],
+    ids=["run", "sweep"],
+)
+def test_another_seed_is_the_same_programs(
+    command: list[str], program: str, another: list[str], mnist_folder: Path, tmp_path: Path
+) -> None:
+    few = ["--epochs", "1", "--batch-size", "6000", "--data-dir", str(mnist_folder)]
+    folder = tmp_path / "cache/jaxdnn/compiled"
+    assert jaxdnn(tmp_path, *command, *few).returncode == 0
+    programs = {path.name for path in folder.iterdir() if path.name.endswith("-cache")}
+    assert any(program in name for name in programs)
+    assert jaxdnn(tmp_path, *command, *few, *another).returncode == 0
+    assert {path.name for path in folder.iterdir() if path.name.endswith("-cache")} == programs
 
 
 def test_a_program_that_was_cut_off_is_made_again(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import multihost_utils
@@ -97,39 +96,22 @@ def run(
         data = sharding.share_rows(data, mesh)
         loss = sharding.data_parallel(loss, mesh)
 
-    def keys() -> Array:
-        return jax.random.split(jax.random.key(seed))  # for the shuffles, and for the start
-
-    def order_of(epoch: Array) -> Array:
-        return shuffle(jax.random.fold_in(keys()[0], epoch), samples)
-
-    def train(state: TrainState, indices: Array, config: Any, data: MNIST) -> Any:
-        batch = data.train_images[indices], data.train_labels[indices]
-        state, info = training.train_step(loss, optimizer(config), state, batch)
-        return state, info.loss
-
-    def step(state: TrainState, i: Array, order: Array, config: Any, data: MNIST) -> Any:
-        start = (i * config.batch_size,)
-        indices = jax.lax.dynamic_slice(order, start, (config.batch_size,))
-        return train(state, indices, config, data)
-
-    def last_step(state: TrainState, order: Array, config: Any, data: MNIST) -> Any:
-        return train(state, order[samples - tail :], config, data)
-
-    def evaluate(params: Params, data: MNIST) -> Array:
-        # Where rows are shared out, some at the end may be there to make the shares equal.
-        images, labels = data.test_images[:test_samples], data.test_labels[:test_samples]
-        return training.accuracy(partial(predict, params), images, labels)
-
     began = time.perf_counter()
-    start = Program(lambda config: init(keys()[1], config), mesh=mesh)
-    shuffled = Program(order_of, mesh=mesh)
-    full_steps = Loop(step, full, mesh=mesh)
-    ragged_step = Program(last_step, donate_argnums=0, mesh=mesh)
-    test = Program(evaluate, mesh=mesh)
-
+    programs = _programs(
+        config.batch_size,
+        samples,
+        test_samples,
+        mesh,
+        init=init,
+        loss=loss,
+        optimizer=optimizer,
+        predict=predict,
+    )
+    # An argument, so that the programs of one seed serve another's start too.
+    own_seed = np.int32(seed)
     dtype = jax.dtypes.canonicalize_dtype(float)
-    run = _Run(start(config), np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
+    fresh = programs.start(own_seed, config)
+    run = _Run(fresh, np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
     if resume is not None:
         run = _gone_on(resume, run, which, config.epochs, mesh)
     done = len(run.losses)
@@ -140,12 +122,12 @@ def run(
             if progress is not None:
                 progress.on_step(epoch, count - 1, float(loss))
 
-        order = shuffled(np.int32(epoch))
-        state, losses = full_steps(run.state, order, config, data, report=report)
+        order = programs.shuffled(own_seed, np.int32(epoch))
+        state, losses = programs.full_steps(run.state, order, config, data, report=report)
         if tail:
-            state, last_loss = ragged_step(state, order, config, data)
+            state, last_loss = programs.ragged_step(state, order, config, data)
             losses = np.append(losses, last_loss)
-        test_accuracy = np.asarray(test(state.params, data))
+        test_accuracy = np.asarray(programs.test(state.params, data))
         if progress is not None:
             progress.on_epoch(epoch, float(test_accuracy))
         run = _Run(
@@ -157,19 +139,87 @@ def run(
             resumption.save(resume, run, run=which)
 
     seconds = time.perf_counter() - began
-    programs = [start, shuffled, full_steps.program, ragged_step, test]
-    compile_seconds = sum(program.compile_seconds for program in programs)
     measured = Training(
         data_source=data_source,
         samples=(config.epochs - done) * samples,
-        compile_seconds=compile_seconds,
-        train_seconds=seconds - compile_seconds,
+        compile_seconds=programs.compile_seconds,
+        train_seconds=seconds - programs.compile_seconds,
         test_accuracy_by_epoch=exact_shares(run.test_accuracy, test_samples),
     )
     # Of this process alone, should there be others.
-    params = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), run.state.params)
+    params = jax.device_put(jax.tree.map(np.asarray, run.state.params))
     network = Network(params, {"outputs": "digits"})
     return measured, network, run.losses.ravel()
+
+
+class _Programs(NamedTuple):
+    """A run in pieces: each is compiled once, when its turn comes.
+
+    Attributes:
+      start: ``(seed, config) -> state``.
+      shuffled: ``(seed, epoch) -> indices`` of the training images, in the order of use.
+      full_steps: ``(state, order, config, data) -> (state, losses)``, an epoch but for its tail.
+      ragged_step: the same with the shorter last batch, one step.
+      test: ``(params, data) -> accuracy``.
+    """
+
+    start: Program
+    shuffled: Program
+    full_steps: Loop
+    ragged_step: Program
+    test: Program
+
+    @property
+    def compile_seconds(self) -> float:
+        """What compiling took so far."""
+        others = (self.start, self.shuffled, self.ragged_step, self.test)
+        return sum(program.compile_seconds for program in (self.full_steps.program, *others))
+
+
+def _programs(
+    batch_size: int,
+    samples: int,
+    test_samples: int,
+    mesh: Mesh | None,
+    *,
+    init: Callable[..., TrainState],
+    loss: training.Loss,
+    optimizer: Callable[[Any], optax.GradientTransformation],
+    predict: Callable[..., Array],
+) -> _Programs:
+    full, tail = divmod(samples, batch_size)
+
+    def keys(seed: Array) -> Array:
+        return jax.random.split(jax.random.key(seed))  # for the shuffles, and for the start
+
+    def order_of(seed: Array, epoch: Array) -> Array:
+        return shuffle(jax.random.fold_in(keys(seed)[0], epoch), samples)
+
+    def train(state: TrainState, indices: Array, config: Any, data: MNIST) -> Any:
+        batch = data.train_images[indices], data.train_labels[indices]
+        state, info = training.train_step(loss, optimizer(config), state, batch)
+        return state, info.loss
+
+    def step(state: TrainState, i: Array, order: Array, config: Any, data: MNIST) -> Any:
+        start = (i * batch_size,)
+        indices = jax.lax.dynamic_slice(order, start, (batch_size,))
+        return train(state, indices, config, data)
+
+    def last_step(state: TrainState, order: Array, config: Any, data: MNIST) -> Any:
+        return train(state, order[samples - tail :], config, data)
+
+    def evaluate(params: Params, data: MNIST) -> Array:
+        # Where rows are shared out, some at the end may be there to make the shares equal.
+        images, labels = data.test_images[:test_samples], data.test_labels[:test_samples]
+        return training.accuracy(partial(predict, params), images, labels)
+
+    return _Programs(
+        start=Program(lambda seed, config: init(keys(seed)[1], config), mesh=mesh),
+        shuffled=Program(order_of, mesh=mesh),
+        full_steps=Loop(step, full, mesh=mesh),
+        ragged_step=Program(last_step, donate_argnums=0, mesh=mesh),
+        test=Program(evaluate, mesh=mesh),
+    )
 
 
 class _Run(NamedTuple):

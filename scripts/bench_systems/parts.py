@@ -42,11 +42,13 @@ def _beside(measured: Measured, theirs: str, ours: str) -> list[Row]:
 
 # MNIST DNN.
 
+_DOCUMENTED = "torch, DataLoader of torchvision"
+
 
 def _mnist_rows(measured: Measured, settings: Settings) -> list[Row]:
     gpu = settings.device == "gpu"
     targets = {
-        "torch, DataLoader": 8.0,
+        _DOCUMENTED: 8.0,
         "flax nnx, documented loop": 1.5,
         "equinox, documented loop": 1.5,
         "keras on jax, fit": 1.5,
@@ -65,6 +67,7 @@ _MNIST = Part(
     (
         System(OURS, "jaxdnn_runs:train", ours=True),
         System("torch eager, preloaded", "torch_digits:eager"),
+        System("torch eager, one thread", "torch_digits:eager_one_thread"),
         System("torch.compile, whole step", "torch_digits:compiled"),
         System("torch, CUDA graph of the whole step", "torch_digits:cuda_graph", devices=("gpu",)),
         System(
@@ -72,7 +75,8 @@ _MNIST = Part(
             "torch_digits:compiled_cuda_graph",
             devices=("gpu",),
         ),
-        System("torch, DataLoader", "torch_digits:data_loader"),
+        System(_DOCUMENTED, "torch_digits:torchvision_loader"),
+        System("torch, DataLoader of tensors", "torch_digits:data_loader"),
         System("flax nnx, documented loop", "flax_nnx_loop:prepare"),
         System("equinox, documented loop", "equinox_loop:prepare"),
         System("keras on jax, fit", "keras_fit:prepare"),
@@ -136,6 +140,38 @@ _LIMIT = Part(
         System(_COPIES[1], "limits:torch_copy"),
     ),
     _limit_rows,
+)
+
+
+# Where a step's time goes.
+
+_NONE = "between kernels"
+
+
+def _profile_rows(measured: Measured, settings: Settings) -> list[Row]:
+    from bench_systems.digits import BATCH_SIZE, epoch_gflop
+    from bench_systems.step_profile import KINDS
+
+    if OURS not in measured:
+        return []
+    rows = []
+    step = values(measured, OURS, "step")
+    for kind in (*KINDS, _NONE):
+        times = values(measured, OURS, kind)
+        rows.append(Row(kind, spread(times), "µs", ratio=ratios(times, step), of=f"{kind} / step"))
+    work = epoch_gflop(settings.samples) * BATCH_SIZE / settings.samples
+    rates = [work / time * 1e6 for time in values(measured, OURS, KINDS[0])]
+    return [
+        Row("a step, traced", spread(step), "µs"),
+        *rows,
+        Row(f"rate within the {KINDS[0]}", spread(rates), "GFLOP/s"),
+    ]
+
+
+_PROFILE = Part(
+    lambda settings: "Where a step of the MNIST DNN spends its time",
+    (System(OURS, "step_profile:by_kind", ours=True, devices=("cpu",)),),
+    _profile_rows,
 )
 
 
@@ -313,6 +349,7 @@ _GROWTH = Part(
 PARTS: dict[str, Part] = {
     "mnist": _MNIST,
     "limit": _LIMIT,
+    "profile": _PROFILE,
     "cold": _COLD,
     "import": _IMPORT,
     "sweep": _SWEEP,

@@ -1,7 +1,12 @@
 """The MNIST DNN in torch, in every form that torch has."""
 
+import atexit
+import dataclasses
+import importlib
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench_systems import digits
 from bench_systems.digits import BATCH_SIZE, LR, MOMENTUM
 from bench_systems.settings import Run, Settings, SkippedError
+from jaxdnn.data import idx
 from reference_torch import training
 from reference_torch.losses import cross_entropy
 from reference_torch.workflows import mnist_dnn
@@ -24,7 +30,9 @@ __all__ = [
     "data_loader",
     "eager",
     "eager_alone",
+    "eager_one_thread",
     "synchronise",
+    "torchvision_loader",
     "vmapped",
     "with_device",
 ]
@@ -103,6 +111,13 @@ def eager(settings: Settings) -> Run:
     return run
 
 
+def eager_one_thread(settings: Settings) -> Run:
+    """The same on one core: small steps do not always gain by more."""
+    if settings.device == "gpu" or settings.threads == 1:
+        raise SkippedError("the same as torch eager, preloaded")
+    return eager(dataclasses.replace(settings, threads=1))
+
+
 def eager_alone(settings: Settings) -> Run:
     """For the sweep: one network after the other."""
     run_one = eager(settings)
@@ -113,11 +128,11 @@ def eager_alone(settings: Settings) -> Run:
     return run
 
 
-# With a DataLoader, as documented: each image becomes a normalised tensor when it is asked for.
+# With a DataLoader: each image becomes a normalised tensor when it is asked for.
 
 
 class _Images(Dataset[tuple[torch.Tensor, int]]):
-    """What torchvision's MNIST with ToTensor and Normalize gives, without the detour by PIL."""
+    """What torchvision's MNIST with ToTensor and Normalize gives, without its detour by PIL."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self._images, self._labels = torch.tensor(images), torch.tensor(labels)
@@ -130,12 +145,45 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
         return image.sub_(mnist_dnn.MEAN).div_(mnist_dnn.STD), int(self._labels[index])
 
 
+def torchvision_loader(settings: Settings) -> Run:
+    """The document's form: torchvision's MNIST, ToTensor and Normalize."""
+    # Not everyone's; pyright need not know it.
+    datasets: Any = importlib.import_module("torchvision.datasets")
+    transforms: Any = importlib.import_module("torchvision.transforms")
+
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    raw = Path(folder.name, "MNIST", "raw")
+    raw.mkdir(parents=True)
+    for name, array in zip(_FILES, digits.load(settings), strict=True):
+        (raw / name).write_bytes(idx.encode(array))
+    normalise = transforms.Normalize((mnist_dnn.MEAN,), (mnist_dnn.STD,))
+    transform = transforms.Compose([transforms.ToTensor(), normalise])
+    train, test = (
+        datasets.MNIST(folder.name, train=train, transform=transform) for train in (True, False)
+    )
+    return _loaded(settings, train, test)
+
+
+_FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+
+
 def data_loader(settings: Settings) -> Run:
+    """The same from tensors."""
+    data = digits.load(settings)
+    return _loaded(settings, _Images(*data[:2]), _Images(*data[2:]))
+
+
+def _loaded(settings: Settings, train_data: Any, test_data: Any) -> Run:
     """The loop of torch's tutorials: `DataLoader(shuffle=True)`, to the device, a step."""
     device = with_device(settings)
-    data = digits.load(settings)
-    train = DataLoader(_Images(*data[:2]), batch_size=BATCH_SIZE, shuffle=True)
-    test = DataLoader(_Images(*data[2:]), batch_size=1000)
+    train = DataLoader(train_data, batch_size=BATCH_SIZE, shuffle=True)
+    test = DataLoader(test_data, batch_size=BATCH_SIZE)
 
     def accuracy(model: nn.Module) -> float:
         correct = 0.0
@@ -143,7 +191,7 @@ def data_loader(settings: Settings) -> Run:
             for images, labels in test:
                 outputs = model(images.to(device))
                 correct += (outputs.argmax(1) == labels.to(device)).sum().item()
-        return correct / len(data.test_labels)
+        return correct / len(test_data)
 
     def run(turn: int) -> dict[str, float]:
         model = _model(turn, device)

@@ -134,3 +134,12 @@ def test_what_has_no_counterpart_is_told(
     found = layout.trace(from_torch, SHAPES)
     assert (found.only_torch, found.only_port) == (only_torch, only_port)
     assert not set(found.to_torch(from_torch(values(SHAPES)))) & set(only_torch)
+
+
+def test_a_large_leaf_is_turned_on_its_device() -> None:
+    found = layout.trace(lambda tensors: {"kernel": tensors["w"].T}, {"w": (200, 300)})
+    kernel = np.arange(60_000, dtype=np.float32).reshape(300, 200)
+    for leaf in (kernel, jax.device_put(kernel)):
+        np.testing.assert_array_equal(found.to_torch({"kernel": leaf})["w"], kernel.T)
+    # In torch's order of memory, in which it is compared.
+    assert found.to_torch({"kernel": jax.device_put(kernel)})["w"].flags.c_contiguous
