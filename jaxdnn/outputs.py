@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxdnn.errors import ConfigError
 from jaxdnn.files import check_writable, refuse_to_replace
-
-if TYPE_CHECKING:
-    from jaxdnn.workflows.result import Network
 
 __all__ = ["Writer", "check", "save_network", "write"]
 
@@ -77,24 +74,26 @@ def write(
 
 
 def save_network(
-    path: Path, network: "Network", *, workflow: str, config: Mapping[str, Any]
+    path: Path,
+    params: Any,
+    *,
+    workflow: str,
+    config: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint from which `jaxdnn.prediction` knows the network and its data.
 
     Args:
       path: where to.
-      network: its parameters, and what was done to its data.
+      params: a Flax parameter tree.
       workflow: the id of what trained it.
       config: with which settings.
+      preprocessing: what was done to its data, as JSON holds it.
 
     Raises:
       OSError: it cannot be written.
     """
     from jaxdnn import checkpoint
 
-    about = {
-        "workflow": workflow,
-        "config": dict(config),
-        "preprocessing": dict(network.preprocessing),
-    }
-    checkpoint.save(path, network.params, metadata=about)
+    about = {"workflow": workflow, "config": dict(config), "preprocessing": dict(preprocessing)}
+    checkpoint.save(path, params, metadata=about)

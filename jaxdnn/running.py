@@ -206,8 +206,13 @@ def _write(
 
     def write_checkpoint(path: Path) -> None:
         assert result.network
-        config = result.to_dict()["config"]
-        outputs.save_network(path, result.network, workflow=workflow.id, config=config)
+        outputs.save_network(
+            path,
+            result.network.params,
+            workflow=workflow.id,
+            config=result.to_dict()["config"],
+            preprocessing=result.network.preprocessing,
+        )
 
     def write_json(path: Path) -> None:
         with write_atomically(path) as file:

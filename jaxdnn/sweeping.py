@@ -245,12 +245,15 @@ def _write(
 ) -> tuple[list[tuple[str, Path]], list[str]]:
     """Write every file that was asked for, what cannot be made again first, whatever fails."""
     from jaxdnn import plots
-    from jaxdnn.workflows.result import Network
 
     def write_checkpoint(path: Path) -> None:
-        best = Network(trained.params, {"outputs": "digits"})
-        config = sweep_results.settings_of(networks, trained.best)
-        outputs.save_network(path, best, workflow=workflow.id, config=config)
+        outputs.save_network(
+            path,
+            trained.params,
+            workflow=workflow.id,
+            config=sweep_results.settings_of(networks, trained.best),
+            preprocessing={"outputs": "digits"},
+        )
 
     def write_plot(path: Path) -> None:
         seeds = len(networks.seeds)
