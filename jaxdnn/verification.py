@@ -206,7 +206,7 @@ def _is_of_digits(task: Task) -> bool:
     from jaxdnn.parity.cases import CASES
 
     kind, name, _ = task
-    return CASES[name].workflow in _DIGITS if kind == "row" else name in _DIGITS
+    return CASES[name].needs_mnist if kind == "row" else name in _DIGITS
 
 
 def _prepare(parent: int, workers: int) -> None:
@@ -228,21 +228,21 @@ def _prepare(parent: int, workers: int) -> None:
 def _do(task: Task, options: Options) -> Any:
     from jaxdnn.data import mnist
     from jaxdnn.parity import verify
-    from jaxdnn.parity.cases import CASES
 
     kind, name, with_forms = task
+    of_digits = _is_of_digits(task)
     if kind == "data":
         return verify.verify_data_loading()
     if kind == "figures":
-        needs_mnist = name in _DIGITS
-        return verify.verify_figures(name, mnist.load(options.data_dir)[0] if needs_mnist else None)
+        data = mnist.load(options.data_dir)[0] if of_digits else None
+        return verify.verify_figures(name, data)
     both = ("float64", "float32")
-    needs_mnist = CASES[name].needs_mnist and options.replay is None
+    needs_mnist = of_digits and options.replay is None
     return verify.verify_case(
         name,
         data=mnist.load(options.data_dir)[0] if needs_mnist else None,
         precisions=both if options.precision == "all" else (options.precision,),
-        steps=options.steps or (_MOST_STEPS_OF_DIGITS if CASES[name].needs_mnist else _MOST_STEPS),
+        steps=options.steps or (_MOST_STEPS_OF_DIGITS if of_digits else _MOST_STEPS),
         samples=_SAMPLES,
         recording=options.replay,
         with_forms=with_forms,

@@ -145,18 +145,16 @@ _LIMIT = Part(
 
 # Where a step's time goes.
 
-_NONE = "between kernels"
-
 
 def _profile_rows(measured: Measured, settings: Settings) -> list[Row]:
     from bench_systems.digits import BATCH_SIZE, epoch_gflop
-    from bench_systems.step_profile import KINDS
+    from bench_systems.step_profile import BETWEEN, KINDS
 
     if OURS not in measured:
         return []
     rows = []
     step = values(measured, OURS, "step")
-    for kind in (*KINDS, _NONE):
+    for kind in (*KINDS, BETWEEN):
         times = values(measured, OURS, kind)
         rows.append(Row(kind, spread(times), "µs", ratio=ratios(times, step), of=f"{kind} / step"))
     work = epoch_gflop(settings.samples) * BATCH_SIZE / settings.samples

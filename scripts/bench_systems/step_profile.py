@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from bench_systems import digits
 from bench_systems.settings import Run, Settings
 
-__all__ = ["KINDS", "by_kind"]
+__all__ = ["BETWEEN", "KINDS", "by_kind"]
 
 KINDS = ("matrix products", "rest of the loss and its gradient", "update", "batch and copies")
+BETWEEN = "between kernels"
 
 
 class _Kernel(NamedTuple):
@@ -63,7 +64,7 @@ def by_kind(settings: Settings) -> Run:
         microseconds = wall * 1e6 / steps
         return figures | {
             "step": microseconds,
-            "between kernels": microseconds - _covered(kernels) / 1e3 / steps,
+            BETWEEN: microseconds - _covered(kernels) / 1e3 / steps,
         }
 
     return run

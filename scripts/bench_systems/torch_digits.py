@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench_systems import digits
 from bench_systems.digits import BATCH_SIZE, LR, MOMENTUM
 from bench_systems.settings import Run, Settings, SkippedError
-from jaxdnn.data import idx
+from jaxdnn.data import idx, mnist
 from reference_torch import training
 from reference_torch.losses import cross_entropy
 from reference_torch.workflows import mnist_dnn
@@ -155,7 +155,7 @@ def torchvision_loader(settings: Settings) -> Run:
     atexit.register(folder.cleanup)
     raw = Path(folder.name, "MNIST", "raw")
     raw.mkdir(parents=True)
-    for name, array in zip(_FILES, digits.load(settings), strict=True):
+    for name, array in zip(mnist.FILES, digits.load(settings), strict=True):
         (raw / name).write_bytes(idx.encode(array))
     normalise = transforms.Normalize((mnist_dnn.MEAN,), (mnist_dnn.STD,))
     transform = transforms.Compose([transforms.ToTensor(), normalise])
@@ -163,14 +163,6 @@ def torchvision_loader(settings: Settings) -> Run:
         datasets.MNIST(folder.name, train=train, transform=transform) for train in (True, False)
     )
     return _loaded(settings, train, test)
-
-
-_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 
 
 def data_loader(settings: Settings) -> Run:
