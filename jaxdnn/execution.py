@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 __all__ = ["Program", "Progress", "Timing", "compile_and_run"]
 
@@ -32,7 +35,7 @@ class Progress(Protocol):
 
 
 class Program:
-    """A pure function that is compiled at its first call, for the shapes of that call.
+    """A pure function that is compiled once, for the shapes of its first call.
 
     Args:
       function: of arrays and pytrees.
@@ -40,7 +43,7 @@ class Program:
       mesh: on whose devices the result is whole; None for the default device.
 
     Attributes:
-      compile_seconds: what compiling took.
+      compile_seconds: how long calls waited for it to be compiled.
 
     Example:
       >>> double = Program(lambda x: 2 * x)
@@ -57,16 +60,50 @@ class Program:
     ) -> None:
         whole = None if mesh is None else NamedSharding(mesh, PartitionSpec())
         self._jitted = jax.jit(function, donate_argnums=donate_argnums, out_shardings=whole)
-        self._compiled: Callable[..., Any] | None = None
+        self._compiled: Future[Callable[..., Any]] | None = None
         self.compile_seconds = 0.0
+
+    def shapes(self, *args: Any) -> PyTree[jax.ShapeDtypeStruct]:
+        """What a call returns, but for the numbers.
+
+        Args:
+          *args: those of the call, or `jax.ShapeDtypeStruct` in the place of arrays.
+
+        Returns:
+          A `jax.ShapeDtypeStruct` in the place of every array.
+
+        Example:
+          >>> Program(lambda x: 2 * x).shapes(jax.ShapeDtypeStruct((3,), "float32"))
+          ShapeDtypeStruct(shape=(3,), dtype=float32)
+        """
+        return self._jitted.trace(*args).out_info
+
+    def compile_ahead(self, *args: Any) -> None:
+        """Have it compiled in a thread, unless that was done before; the first call waits for it.
+
+        Args:
+          *args: those of the call, or `jax.ShapeDtypeStruct` in the place of arrays.
+        """
+        if self._compiled is None:
+            self._compiled = _compilers().submit(self._jitted.lower(*args).compile)
 
     def __call__(self, *args: Any) -> Any:
         """The function's result; it may still be on its way."""
-        if self._compiled is None:
-            start = time.perf_counter()
-            self._compiled = self._jitted.lower(*args).compile()
-            self.compile_seconds = time.perf_counter() - start
-        return self._compiled(*args)
+        start = time.perf_counter()
+        waits = self._compiled is None or not self._compiled.done()
+        self.compile_ahead(*args)
+        assert self._compiled is not None
+        program = self._compiled.result()
+        if waits:
+            self.compile_seconds += time.perf_counter() - start
+        return program(*args)
+
+
+@cache
+def _compilers() -> ThreadPoolExecutor:
+    # A GPU's kernels are chosen by timing them: there one program at a time.
+    one_by_one = jax.default_backend() != "cpu"
+    return ThreadPoolExecutor(1 if one_by_one else None, thread_name_prefix="compiler")
 
 
 def compile_and_run(

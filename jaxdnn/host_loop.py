@@ -34,7 +34,7 @@ class Loop:
       mesh: on whose devices the results are whole; None for the default device.
 
     Attributes:
-      program: one piece, with the time that compiling took.
+      program: one piece, with the time that calls waited for it to be compiled.
 
     Example:
       >>> triangular = Loop(lambda total, i: (total + i, total), 5)
@@ -60,8 +60,27 @@ class Loop:
         state, outputs = jax.lax.fori_loop(start, stop, advance, (state, outputs))
         return state, outputs, jax.tree.map(lambda all_: all_[stop - 1], outputs)
 
+    def _no_outputs(self, state: PyTree, *args: Any) -> PyTree:
+        _, output = jax.eval_shape(self._body, state, np.int32(0), *args)
+        return jax.tree.map(lambda s: np.zeros((self._length, *s.shape), s.dtype), output)
+
+    def compile_ahead(self, state: PyTree, *args: Any) -> None:
+        """Have it compiled in a thread; see `jaxdnn.execution.Program.compile_ahead`.
+
+        Args:
+          state: as in a call, or `jax.ShapeDtypeStruct` in the place of arrays.
+          *args: likewise.
+        """
+        if self._length:
+            outputs = self._no_outputs(state, *args)
+            self.program.compile_ahead(state, outputs, np.int32(0), np.int32(0), *args)
+
     def __call__(
-        self, state: S, *args: Any, report: Callable[[int, PyTree], object] | None = None
+        self,
+        state: S,
+        *args: Any,
+        report: Callable[[int, PyTree], object] | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> tuple[S, PyTree]:
         """Run.
 
@@ -70,16 +89,19 @@ class Loop:
           *args: of the body.
           report: called after each piece, once the next one is under way, with how many numbers
             are done and the last one's output.
+          meanwhile: called once, when the first pieces are under way.
 
         Returns:
           The state after the last number, and the outputs, stacked.
         """
-        _, output = jax.eval_shape(self._body, state, np.int32(0), *args)
-        outputs = jax.tree.map(lambda s: np.zeros((self._length, *s.shape), s.dtype), output)
+        outputs = self._no_outputs(state, *args)
         stops = np.linspace(0, self._length, min(_PIECES, self._length) + 1).astype(np.int32)
         before = None
         for start, stop in itertools.pairwise(stops):
             state, outputs, last = self.program(state, outputs, start, stop, *args)
+            if meanwhile is not None and (before is not None or stop == self._length):
+                meanwhile()
+                meanwhile = None
             if report is not None and before is not None:
                 report(*before)
             before = int(stop), last

@@ -1,6 +1,11 @@
 """Running a compiled program."""
 
+from concurrent.futures import Future
+
+import jax
 import jax.numpy as jnp
+import pytest
+from jaxtyping import Array
 
 from jaxdnn import execution
 
@@ -15,3 +20,37 @@ def test_compile_and_run_donates_what_it_is_told_to() -> None:
     assert result[0].tolist() == [0, 2, 4, 6]
     assert timing.compile_seconds > 0
     assert timing.run_seconds > 0
+
+
+def test_what_is_compiled_ahead_is_traced_once_and_gives_the_same() -> None:
+    traced = 0
+
+    def scaled(x: Array, by: float) -> dict[str, Array]:
+        nonlocal traced
+        traced += 1
+        return {"scaled": by * x}
+
+    program = execution.Program(scaled)
+    like = jax.ShapeDtypeStruct((3,), jnp.float32)
+    assert program.shapes(like, 2.0) == {"scaled": like}
+    for _ in range(2):
+        program.compile_ahead(like, 2.0)
+    assert program(jnp.arange(3.0, dtype=jnp.float32), 4.0)["scaled"].tolist() == [0, 4, 8]
+    assert traced == 1
+
+
+def test_only_waiting_for_the_compiler_counts() -> None:
+    program = execution.Program(lambda x: x + 1)
+    program.compile_ahead(1.0)
+    assert program._compiled is not None
+    program._compiled.result()
+    assert float(program(1.0)) == 2
+    assert program.compile_seconds == 0
+
+
+def test_what_the_compiler_refuses_is_raised_by_the_call() -> None:
+    program = execution.Program(lambda x: x + 1)
+    program._compiled = Future()
+    program._compiled.set_exception(MemoryError("too large"))
+    with pytest.raises(MemoryError, match="too large"):
+        program(1.0)

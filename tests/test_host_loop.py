@@ -41,10 +41,22 @@ def test_one_program_serves_every_piece_and_every_call() -> None:
         return x + by, x
 
     loop = Loop(body, 50)
+    loop.compile_ahead(np.float32(0), np.float32(1))
     for by in (1.0, 2.0):
         assert float(loop(np.float32(0), np.float32(by))[0]) == 50 * by
     assert traced == 1
-    assert loop.program.compile_seconds > 0
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 40, 41])
+def test_meanwhile_comes_once_before_the_first_report(length: int) -> None:
+    calls: list[Any] = []
+    Loop(lambda x, i: (x + 1, x), length)(
+        np.float32(0),
+        report=lambda done, last: calls.append(done),
+        meanwhile=lambda: calls.append("meanwhile"),
+    )
+    assert calls.count("meanwhile") == bool(length)
+    assert calls[:1] == ["meanwhile"] * bool(length)
 
 
 def test_a_program_takes_over_what_it_is_given() -> None:

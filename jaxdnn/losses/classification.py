@@ -262,25 +262,26 @@ def _nll(
             f"class indices must be integers of shape {scores.shape[:-1]}, one for each example; "
             f"got {labels.dtype} of shape {labels.shape}."
         )
+    limits = jnp.iinfo(labels.dtype)
     if labels.dtype.itemsize < 4:  # which might not hold the number of classes
         labels = labels.astype(jnp.int32)
-    limits = jnp.iinfo(labels.dtype)
-    if limits.min <= ignore_index <= limits.max:
-        ignored = labels == ignore_index
-    else:
-        ignored = jnp.zeros(labels.shape, bool)
     inside = (labels >= 0) & (labels < classes)
     indices = jnp.where(inside, labels, 0).astype(jnp.int32)
     weights = jnp.ones((), scores.dtype) if weight is None else weight.astype(scores.dtype)[indices]
     # What is no class weighs NaN, so that the loss and its gradient are: without this, an index
     # of -1 would mean the last class.
-    weights = jnp.where(ignored, 0, jnp.where(inside, weights, jnp.nan))
+    weights = jnp.where(inside, weights, jnp.nan)
+    ignored = None
+    if limits.min <= ignore_index <= limits.max:
+        ignored = labels == ignore_index
+        weights = jnp.where(ignored, 0, weights)
 
     def reduced(losses: Array) -> Array:
-        return reduce(jnp.where(ignored, 0, losses), reduction, weights=weights)
+        kept = losses if ignored is None else jnp.where(ignored, 0, losses)
+        return reduce(kept, reduction, weights=weights)
 
-    picked = jnp.take_along_axis(scores, indices[..., None], axis=-1)[..., 0]
-    likelihood = reduced(-picked * weights)
+    picked = jnp.take_along_axis(scores, indices[..., None], axis=-1, mode="promise_in_bounds")
+    likelihood = reduced(-picked[..., 0] * weights)
     if _is_zero(label_smoothing):
         return likelihood
     smoothing = jnp.asarray(label_smoothing, scores.dtype)

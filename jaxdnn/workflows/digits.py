@@ -109,8 +109,10 @@ def run(
     )
     # An argument, so that the programs of one seed serve another's start too.
     own_seed = np.int32(seed)
+    compile_last = programs.compile_first(own_seed, config, data)
+    compile_seconds = time.perf_counter() - began
     dtype = jax.dtypes.canonicalize_dtype(float)
-    fresh = programs.start(own_seed, config)
+    shuffle_key, fresh = programs.start(own_seed, config)
     run = _Run(fresh, np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
     if resume is not None:
         run = _gone_on(resume, run, which, config.epochs, mesh)
@@ -122,9 +124,11 @@ def run(
             if progress is not None:
                 progress.on_step(epoch, count - 1, float(loss))
 
-        order = programs.shuffled(own_seed, np.int32(epoch))
-        state, losses = programs.full_steps(run.state, order, config, data, report=report)
-        if tail:
+        order = programs.shuffled(shuffle_key, np.int32(epoch))
+        state, losses = programs.full_steps(
+            run.state, order, config, data, report=report, meanwhile=compile_last
+        )
+        if programs.ragged_step is not None:
             state, last_loss = programs.ragged_step(state, order, config, data)
             losses = np.append(losses, last_loss)
         test_accuracy = np.asarray(programs.test(state.params, data))
@@ -139,11 +143,12 @@ def run(
             resumption.save(resume, run, run=which)
 
     seconds = time.perf_counter() - began
+    compile_seconds += programs.waited_seconds
     measured = Training(
         data_source=data_source,
         samples=(config.epochs - done) * samples,
-        compile_seconds=programs.compile_seconds,
-        train_seconds=seconds - programs.compile_seconds,
+        compile_seconds=compile_seconds,
+        train_seconds=seconds - compile_seconds,
         test_accuracy_by_epoch=exact_shares(run.test_accuracy, test_samples),
     )
     # Of this process alone, should there be others.
@@ -153,27 +158,42 @@ def run(
 
 
 class _Programs(NamedTuple):
-    """A run in pieces: each is compiled once, when its turn comes.
+    """A run in pieces, each compiled once.
 
     Attributes:
-      start: ``(seed, config) -> state``.
-      shuffled: ``(seed, epoch) -> indices`` of the training images, in the order of use.
+      start: ``(seed, config) -> (shuffle_key, state)``.
+      shuffled: ``(shuffle_key, epoch) -> indices`` of the training images, in the order of use.
       full_steps: ``(state, order, config, data) -> (state, losses)``, an epoch but for its tail.
-      ragged_step: the same with the shorter last batch, one step.
+      ragged_step: the same with the shorter last batch, one step; None if there is none.
       test: ``(params, data) -> accuracy``.
     """
 
     start: Program
     shuffled: Program
     full_steps: Loop
-    ragged_step: Program
+    ragged_step: Program | None
     test: Program
 
+    def compile_first(self, seed: Any, config: Any, data: MNIST) -> Callable[[], None]:
+        """Have what the first step needs compiled side by side; returns what has the rest so."""
+        shuffle_key, state = self.start.shapes(seed, config)
+        order = self.shuffled.shapes(shuffle_key, np.int32(0))
+        self.full_steps.compile_ahead(state, order, config, data)  # first, as it takes longest
+        self.start.compile_ahead(seed, config)
+        self.shuffled.compile_ahead(shuffle_key, np.int32(0))
+
+        def compile_last() -> None:
+            if self.ragged_step is not None:
+                self.ragged_step.compile_ahead(state, order, config, data)
+            self.test.compile_ahead(state.params, data)
+
+        return compile_last
+
     @property
-    def compile_seconds(self) -> float:
-        """What compiling took so far."""
-        others = (self.start, self.shuffled, self.ragged_step, self.test)
-        return sum(program.compile_seconds for program in (self.full_steps.program, *others))
+    def waited_seconds(self) -> float:
+        """How long the run waited for programs that were not ready."""
+        own = (self.start, self.shuffled, self.full_steps.program, self.ragged_step, self.test)
+        return sum(program.compile_seconds for program in own if program is not None)
 
 
 def _programs(
@@ -189,11 +209,12 @@ def _programs(
 ) -> _Programs:
     full, tail = divmod(samples, batch_size)
 
-    def keys(seed: Array) -> Array:
-        return jax.random.split(jax.random.key(seed))  # for the shuffles, and for the start
+    def start(seed: Array, config: Any) -> tuple[Array, TrainState]:
+        shuffle_key, init_key = jax.random.split(jax.random.key(seed))
+        return shuffle_key, init(init_key, config)
 
-    def order_of(seed: Array, epoch: Array) -> Array:
-        return shuffle(jax.random.fold_in(keys(seed)[0], epoch), samples)
+    def order_of(shuffle_key: Array, epoch: Array) -> Array:
+        return shuffle(jax.random.fold_in(shuffle_key, epoch), samples)
 
     def train(state: TrainState, indices: Array, config: Any, data: MNIST) -> Any:
         batch = data.train_images[indices], data.train_labels[indices]
@@ -214,10 +235,10 @@ def _programs(
         return training.accuracy(partial(predict, params), images, labels)
 
     return _Programs(
-        start=Program(lambda seed, config: init(keys(seed)[1], config), mesh=mesh),
+        start=Program(start, mesh=mesh),
         shuffled=Program(order_of, mesh=mesh),
         full_steps=Loop(step, full, mesh=mesh),
-        ragged_step=Program(last_step, donate_argnums=0, mesh=mesh),
+        ragged_step=Program(last_step, donate_argnums=0, mesh=mesh) if tail else None,
         test=Program(evaluate, mesh=mesh),
     )
 
