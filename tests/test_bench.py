@@ -1,6 +1,7 @@
 import importlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 def bench(*arguments: object, fails: bool = False) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "bench.py"), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True)
+    # Of the tests' two simulated devices XLA would make two threads on one core.
+    environment = {key: value for key, value in os.environ.items() if key != "XLA_FLAGS"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert bool(result.returncode) is fails, result.stderr
     return result
 
@@ -50,18 +53,17 @@ def test_a_small_run_measures_prints_writes_and_draws(mnist_folder: Path, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_kernels_of_a_step_and_what_is_between_them_are_the_step(
-    mnist_folder: Path, tmp_path: Path
-) -> None:
+def test_what_a_thread_does_in_a_step_is_the_step(mnist_folder: Path, tmp_path: Path) -> None:
     results = tmp_path / "bench.json"
     small = ["--quick", "--samples", 6400, "--threads", 1, "--data-dir", mnist_folder]
     bench("--only", "profile", *small, "--json", results)
     part = json.loads(results.read_text())["parts"]["profile"]
     for turn in part["measured"]["jaxdnn"]:
         step = turn.pop("step")
-        assert min(turn.values()) > 0
+        assert min(turn.values()) >= 0
         assert sum(turn.values()) == pytest.approx(step, rel=0.01)  # of one thread
-        assert max(turn, key=turn.__getitem__) == "matrix products"
+        assert turn["matrix products"] > step / 2
+        assert turn["nothing"] < step / 10
     rate = next(row for row in part["rows"] if row["label"].startswith("rate"))
     assert 1 < rate["value"]["median"] < 10_000
 
@@ -91,6 +93,15 @@ def test_medians_ranges_and_targets(systems: Any) -> None:
     (fastest,) = figures.fastest(measured, among="torch", base="jaxdnn", target=2.0)
     assert fastest.label == "fastest torch: torch.compile"
     assert fastest.reached is True
+
+
+def test_the_fastest_is_that_beside_which_the_ratio_is_least(systems: Any) -> None:
+    times = {"jaxdnn": (1, 4, 2), "torch eager": (2, 8, 4), "torch.compile": (3, 3.5, 9)}
+    measured = {system: [{"seconds": t} for t in turns] for system, turns in times.items()}
+    (fastest,) = systems("figures").fastest(measured, among="torch", base="jaxdnn", target=2.5)
+    # torch.compile has the lower median, 3.5 s, of turns in which all were fast.
+    assert fastest.label == "fastest torch: torch eager"
+    assert fastest.ratio.median == 2
 
 
 def test_an_epoch_of_mnist_is_as_much_work_as_is_said(systems: Any) -> None:

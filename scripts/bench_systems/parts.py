@@ -148,26 +148,29 @@ _LIMIT = Part(
 
 def _profile_rows(measured: Measured, settings: Settings) -> list[Row]:
     from bench_systems.digits import BATCH_SIZE, epoch_gflop
-    from bench_systems.step_profile import BETWEEN, KINDS
+    from bench_systems.step_profile import BETWEEN, IDLE, KINDS, PRODUCTS, SHARED
 
     if OURS not in measured:
         return []
     rows = []
     step = values(measured, OURS, "step")
-    for kind in (*KINDS, BETWEEN):
+    threads = [settings.threads * time for time in step]
+    for kind in (*KINDS, SHARED, BETWEEN, IDLE):
         times = values(measured, OURS, kind)
-        rows.append(Row(kind, spread(times), "µs", ratio=ratios(times, step), of=f"{kind} / step"))
+        share = f"{kind} / all threads"
+        rows.append(Row(kind, spread(times), "µs", ratio=ratios(times, threads), of=share))
     work = epoch_gflop(settings.samples) * BATCH_SIZE / settings.samples
-    rates = [work / time * 1e6 for time in values(measured, OURS, KINDS[0])]
+    begun, shared = values(measured, OURS, PRODUCTS), values(measured, OURS, SHARED)
+    rates = [work / (a + b) * 1e6 for a, b in zip(begun, shared, strict=True)]
     return [
         Row("a step, traced", spread(step), "µs"),
         *rows,
-        Row(f"rate within the {KINDS[0]}", spread(rates), "GFLOP/s"),
+        Row(f"rate of a thread in {PRODUCTS} and shared parts", spread(rates), "GFLOP/s"),
     ]
 
 
 _PROFILE = Part(
-    lambda settings: "Where a step of the MNIST DNN spends its time",
+    lambda settings: "What the threads do in a step of the MNIST DNN",
     (System(OURS, "step_profile:by_kind", ours=True, devices=("cpu",)),),
     _profile_rows,
 )

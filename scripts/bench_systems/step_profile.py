@@ -1,24 +1,27 @@
-"""Where a step of the MNIST DNN spends its time on a CPU, by XLA's own trace of its kernels."""
+"""What the threads do in a step of the MNIST DNN on a CPU, by XLA's own trace."""
 
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench_systems import digits
 from bench_systems.settings import Run, Settings
 
-__all__ = ["BETWEEN", "KINDS", "by_kind"]
+__all__ = ["BETWEEN", "IDLE", "KINDS", "PRODUCTS", "SHARED", "by_kind"]
 
 KINDS = ("matrix products", "rest of the loss and its gradient", "update", "batch and copies")
+PRODUCTS = KINDS[0]
 BETWEEN = "between kernels"
+SHARED = "parts of kernels that another thread began"
+IDLE = "nothing"
 
 
-class _Kernel(NamedTuple):
-    """A kernel that ran, in nanoseconds."""
+class _Span(NamedTuple):
+    """What a thread did, in nanoseconds."""
 
     name: str
     start: float
@@ -26,7 +29,7 @@ class _Kernel(NamedTuple):
 
 
 def by_kind(settings: Settings) -> Run:
-    """Microseconds a step: in all, in each of `KINDS`, and between kernels."""
+    """Microseconds of a step, and of all threads together in each of `KINDS` and else."""
     # Read when JAX first looks for devices.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=1"
     import jax
@@ -57,15 +60,20 @@ def by_kind(settings: Settings) -> Run:
                 start = time.perf_counter()
                 jax.block_until_ready(program(*arguments))
                 wall = time.perf_counter() - start
-            kernels = [kernel for kernel in _kernels(Path(folder)) if kernel.name in kinds]
-        figures: dict[str, float] = dict.fromkeys(KINDS, 0.0)
-        for kernel in kernels:
-            figures[kinds[kernel.name]] += (kernel.end - kernel.start) / 1e3 / steps
-        microseconds = wall * 1e6 / steps
-        return figures | {
-            "step": microseconds,
-            BETWEEN: microseconds - _covered(kernels) / 1e3 / steps,
-        }
+            spans_of_threads = list(_threads(Path(folder)))
+        step = wall * 1e6 / steps
+        nanoseconds: dict[str, float] = dict.fromkeys((*KINDS, BETWEEN, SHARED), 0.0)
+        for spans in spans_of_threads:
+            kernels = [span for span in spans if span.name in kinds]
+            for kernel in kernels:
+                nanoseconds[kinds[kernel.name]] += kernel.end - kernel.start
+            begun = [span for span in spans if span.name == _EXECUTOR]
+            nanoseconds[BETWEEN] += _covered(kernels + begun) - _covered(kernels)
+            # A longer one waits for the whole run.
+            tasks = [s for s in spans if s.name == _TASK and s.end - s.start < step * 1e3]
+            nanoseconds[SHARED] += _covered(kernels + begun + tasks) - _covered(kernels + begun)
+        figures = {name: time / 1e3 / steps for name, time in nanoseconds.items()}
+        return figures | {"step": step, IDLE: settings.threads * step - sum(figures.values())}
 
     return run
 
@@ -91,20 +99,38 @@ def _kinds(program: str) -> dict[str, str]:
     return found
 
 
-def _kernels(folder: Path) -> Iterator[_Kernel]:
+_EXECUTOR = "ThunkExecutor::Execute"
+_TASK = "task of the thread pool"
+
+
+def _threads(folder: Path) -> Iterator[list[_Span]]:
+    """The spans of every thread."""
     import jax
 
     for path in folder.rglob("*.xplane.pb"):
         for plane in jax.profiler.ProfileData.from_file(str(path)).planes:
             for line in plane.lines:
-                for event in line.events:
-                    yield _Kernel(event.name, event.start_ns, event.end_ns)
+                yield list(_spans(line.events))
 
 
-def _covered(kernels: list[_Kernel]) -> float:
-    """Nanoseconds in which at least one kernel ran."""
+def _spans(events: Iterable[Any]) -> Iterator[_Span]:
+    """Tasks of the thread pool are traced as two moments, everything else as a span."""
+    began = None
+    for event in sorted(events, key=lambda event: event.start_ns):
+        if event.name == "ThreadpoolListener::StartRegion":
+            began = event.start_ns
+        elif event.name == "ThreadpoolListener::StopRegion":
+            if began is not None:
+                yield _Span(_TASK, began, event.start_ns)
+            began = None
+        else:
+            yield _Span(event.name, event.start_ns, event.end_ns)
+
+
+def _covered(spans: list[_Span]) -> float:
+    """Nanoseconds in at least one of the spans."""
     covered = reached = 0.0
-    for kernel in sorted(kernels, key=lambda kernel: kernel.start):
-        covered += max(0.0, kernel.end - max(kernel.start, reached))
-        reached = max(reached, kernel.end)
+    for span in sorted(spans, key=lambda span: span.start):
+        covered += max(0.0, span.end - max(span.start, reached))
+        reached = max(reached, span.end)
     return covered
