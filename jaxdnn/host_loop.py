@@ -7,6 +7,7 @@ calls back: it is found in the cache, says how it goes, and can be saved between
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ __all__ = ["Loop", "run_epochs"]
 
 S = TypeVar("S")
 _PIECES = 40
+_AHEAD = 4
+"""So many pieces wait for their turn: the device is busy while the host does other things."""
 
 
 class Loop:
@@ -87,7 +90,7 @@ class Loop:
         Args:
           state: before the first number; its memory is taken over.
           *args: of the body.
-          report: called after each piece, once the next one is under way, with how many numbers
+          report: called after each piece, once the next ones are under way, with how many numbers
             are done and the last one's output.
           meanwhile: called once, when the first pieces are under way.
 
@@ -96,17 +99,24 @@ class Loop:
         """
         outputs = self._no_outputs(state, *args)
         stops = np.linspace(0, self._length, min(_PIECES, self._length) + 1).astype(np.int32)
-        before = None
-        for start, stop in itertools.pairwise(stops):
-            state, outputs, last = self.program(state, outputs, start, stop, *args)
-            if meanwhile is not None and (before is not None or stop == self._length):
+        under_way: deque[tuple[int, PyTree]] = deque()
+
+        def tell() -> None:
+            nonlocal meanwhile
+            if meanwhile is not None:
                 meanwhile()
                 meanwhile = None
-            if report is not None and before is not None:
-                report(*before)
-            before = int(stop), last
-        if report is not None and before is not None:
-            report(*before)
+            done, last = under_way.popleft()
+            if report is not None:
+                report(done, last)
+
+        for start, stop in itertools.pairwise(stops):
+            state, outputs, last = self.program(state, outputs, start, stop, *args)
+            under_way.append((int(stop), last))
+            if len(under_way) > _AHEAD:
+                tell()
+        while under_way:
+            tell()
         return state, outputs
 
 

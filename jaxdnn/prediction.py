@@ -15,9 +15,9 @@ from jaxtyping import Float, UInt8
 
 from jaxdnn import checkpoint, workflows
 from jaxdnn.data import idx, tabular
+from jaxdnn.device import device_and_precision
 from jaxdnn.errors import CheckpointError, ConfigError, DataError
 from jaxdnn.models import Model, Params
-from jaxdnn.workflows.result import device_and_precision
 
 __all__ = ["SavedNetwork", "load", "predict_csv", "predict_images"]
 

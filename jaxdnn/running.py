@@ -105,8 +105,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     import jax
 
     from jaxdnn import terminal
+    from jaxdnn.device import device_and_precision
     from jaxdnn.workflows.config import require_seed
-    from jaxdnn.workflows.result import device_and_precision
 
     workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
     arguments = _parse(workflow, module, words)
@@ -116,16 +116,18 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
         for field in dataclasses.fields(arguments.files)
         if (path := getattr(arguments.files, field.name)) is not None
     }
-    read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
-    outputs.check(paths, read)
     keywords: dict[str, Any] = {}
     if isinstance(arguments.processes, startup.Processes):
         keywords["mesh"] = startup.start_processes(arguments.processes, arguments.machine)
-        keywords["resume"] = paths.pop("resume", None)
     else:
         startup.start(arguments.machine)
 
     first = jax.process_index() == 0  # of several processes one speaks and writes
+    if first:
+        read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
+        outputs.check(paths, read)
+    if isinstance(arguments.processes, startup.Processes):
+        keywords["resume"] = paths.pop("resume", None)
     console = terminal.console(quiet=not first)
     inputs: tuple[Any, ...] = ()
     if hasattr(module, "Inputs"):

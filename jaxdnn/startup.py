@@ -49,7 +49,8 @@ class Machine:
 
     precision: Precision | None = None
     """Of all numbers (float32, float64), or of the factors of matrix products on a GPU (tf32,
-    bfloat16, the rest in float32). By default float32, unless JAX_ENABLE_X64 is set."""
+    bfloat16; convolutions are then as the GPU makes them fastest). By default float32, unless
+    JAX_ENABLE_X64 is set."""
 
     compile_cache: bool = True
     """Keep compiled programs in the user's cache folder, for the next start."""
@@ -79,15 +80,13 @@ def prepare_environment(machine: Machine) -> None:
     """Make JAX's settings for processes that are yet to start, and for JAX if it is not imported.
 
     Args:
-      machine: as the user wants it; its precision is not looked at.
+      machine: as the user wants it.
 
     Raises:
       ConfigError: the folder of the compilation cache cannot be written.
     """
-    for name, value in _cache_settings(machine).items():
+    for name, value in _settings(machine).items():
         os.environ[name.upper()] = str(value)
-    if machine.device == "cpu":
-        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def start(machine: Machine) -> None:
@@ -106,27 +105,29 @@ def start(machine: Machine) -> None:
 def _configure(machine: Machine) -> None:
     import jax
 
-    for name, value in _cache_settings(machine).items():
+    for name, value in _settings(machine).items():
         jax.config.update(name, value)
+
+
+def _settings(machine: Machine) -> dict[str, Any]:
+    """By the names of `jax.config`; in capitals they are the environment's."""
+    settings: dict[str, Any] = {"jax_enable_compilation_cache": False}
+    if machine.compile_cache:
+        settings = compilation_cache.settings()
     if machine.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
+        settings["jax_platforms"] = "cpu"
     if machine.precision is not None:
-        jax.config.update("jax_enable_x64", machine.precision == "float64")
+        settings["jax_enable_x64"] = machine.precision == "float64"
     if machine.precision is not None or not os.environ.get("JAX_DEFAULT_MATMUL_PRECISION"):
         products = _PRODUCTS.get(machine.precision or "float32", "highest")
-        jax.config.update("jax_default_matmul_precision", products)
-
-
-def _cache_settings(machine: Machine) -> dict[str, Any]:
-    if machine.compile_cache:
-        return compilation_cache.settings()
-    return {"jax_enable_compilation_cache": False}
+        settings["jax_default_matmul_precision"] = products
+    return settings
 
 
 def _check(machine: Machine) -> None:
     import jax
 
-    from jaxdnn.workflows.result import device_and_precision
+    from jaxdnn.device import device_and_precision
 
     device_and_precision()  # raises where there is none at all
     backend = jax.default_backend()
@@ -150,7 +151,7 @@ def start_processes(processes: Processes, machine: Machine) -> "Mesh | None":
       machine: likewise.
 
     Returns:
-      The devices that share out every batch; None if there is one only.
+      The devices that share out every batch; None if no flag asks for it.
 
     Raises:
       ConfigError: the flags contradict each other, or there is no such device.

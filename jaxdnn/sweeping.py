@@ -93,7 +93,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     import jax
 
     from jaxdnn import ensemble, terminal
-    from jaxdnn.workflows.result import device_and_precision
+    from jaxdnn.device import device_and_precision
 
     ensemble.use_every_core(networks.networks)
     startup.start(arguments.machine)

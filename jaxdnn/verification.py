@@ -83,9 +83,9 @@ def run(options: Options, interruption: Interruption) -> int:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
     machine = startup.Machine(device=options.device, compile_cache=options.compile_cache)
     startup.prepare_environment(machine)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     if options.device == "gpu":
         startup.start(machine)
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     # For torch: beside another worker, threads that spin cost more than they do.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if _DIGITS & set(chosen):

@@ -157,10 +157,10 @@ def _environment_checks(wanted: str, device: str) -> Iterator[Check]:
 
 
 def _tf32_check(setting: str | None) -> Check:
-    """Whether a run says that its products are made in TF32, just where they are."""
+    """Whether a run says that its products may be made in TF32, where they are."""
     import jax
 
-    from jaxdnn.workflows.result import device_and_precision
+    from jaxdnn.device import device_and_precision
 
     before = jax.config.values["jax_default_matmul_precision"]
     jax.config.update("jax_default_matmul_precision", setting)
@@ -170,7 +170,7 @@ def _tf32_check(setting: str | None) -> Check:
     finally:
         jax.config.update("jax_default_matmul_precision", before)
     reported = any(name in said.lower() for name in ("tf32", "tensorfloat32"))
-    right = measured == reported and not (setting == "highest" and measured)
+    right = (reported or not measured) and not (setting == "highest" and (measured or reported))
     seen = "rounded to TF32" if measured else "in full float32"
     name = f"TF32 is reported, matmul precision {setting or 'not set'}"
     return Check(name, right, f"factors {seen}; a run says {said!r}")

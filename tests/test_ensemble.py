@@ -321,7 +321,7 @@ def test_layouts(left: int, limit: int, devices: int, together: int) -> None:
         chunks = -(-left // layout.lanes)
         assert chunks <= 2 * -(-left // limit) + 1
     else:
-        assert left <= layout.lanes * 2
+        assert left <= layout.lanes * (1 if left < limit else 2)
         assert layout.lanes < 2 * left + devices
 
 

@@ -1,7 +1,5 @@
 """Running a compiled program."""
 
-from concurrent.futures import Future
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -49,8 +47,8 @@ def test_only_waiting_for_the_compiler_counts() -> None:
 
 
 def test_what_the_compiler_refuses_is_raised_by_the_call() -> None:
-    program = execution.Program(lambda x: x + 1)
-    program._compiled = Future()
-    program._compiled.set_exception(MemoryError("too large"))
-    with pytest.raises(MemoryError, match="too large"):
+    unknown = jax.ffi.ffi_call("no_such_target", jax.ShapeDtypeStruct((), jnp.float32))
+    program = execution.Program(unknown)
+    program.compile_ahead(1.0)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="no_such_target"):
         program(1.0)

@@ -1,8 +1,13 @@
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import jaxdnn.device
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "gpu_check.py"
 
@@ -24,6 +29,27 @@ def test_a_trial_on_the_cpu_checks_prints_and_writes(tmp_path: Path) -> None:
     assert passed["TF32 is reported, matmul precision not set"] is True
     assert passed["scripts/bench.py"] is True
     assert written["bench"]["parts"]["import"]["measured"]["jaxdnn"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "rounds", "said", "passes"),
+    [
+        ("highest", False, "float32 with highest matrix products", True),
+        ("highest", True, "float32 with highest matrix products", False),
+        ("tensorfloat32", True, "float32 with tensorfloat32 matrix products", True),
+        (None, True, "float32 with default (TF32 where the GPU has it) matrix products", True),
+        (None, True, "float32", False),
+        (None, False, "float32", True),
+    ],
+)
+def test_rounded_products_that_are_not_said_fail(
+    setting: str | None, rounds: bool, said: str, passes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    gpu_check = importlib.import_module("gpu_check")
+    monkeypatch.setattr(gpu_check, "_rounds_factors", lambda: rounds)
+    monkeypatch.setattr(jaxdnn.device, "device_and_precision", lambda: ("gpu", said))
+    assert gpu_check._tf32_check(setting).passed is passes
 
 
 def test_a_failure_is_counted(tmp_path: Path) -> None:

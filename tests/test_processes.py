@@ -61,12 +61,15 @@ def start(folder: Path, *flags: object) -> subprocess.Popen[str]:
     return process
 
 
-def start_all(folder: Path, count: int, *flags: object) -> list[subprocess.Popen[str]]:
+def start_all(
+    folder: Path, count: int, *flags: object, others_in: Path | None = None
+) -> list[subprocess.Popen[str]]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{listener.getsockname()[1]}"
     shared = ("--coordinator", address, "--processes", count)
-    return [start(folder, *flags, *shared, "--process", i) for i in range(count)]
+    folders = [folder, *[others_in or folder] * (count - 1)]
+    return [start(place, *flags, *shared, "--process", i) for i, place in enumerate(folders)]
 
 
 def finish(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
@@ -98,8 +101,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_run_in_several_processes_is_the_run(count: int, alone: Path, tmp_path: Path) -> None:
-    outputs = finish(start_all(tmp_path, count, "--epochs", 3, *FILES))
+    # What is written need only be there for the first.
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    flags = ("--epochs", 3, "--resume", "saved/state", *FILES)
+    outputs = finish(start_all(tmp_path, count, *flags, others_in=tmp_path / "elsewhere"))
     compare(alone, tmp_path)
+    assert (tmp_path / "saved/state").exists()
+    assert not list((tmp_path / "elsewhere").iterdir())
     assert "epoch 3/3" in outputs[0]
     # The others say nothing, but for what the transport says.
     assert all("epoch" not in output and "written" not in output for output in outputs[1:])

@@ -55,7 +55,7 @@ def canaries() -> tuple[str, ...]:
 
 @functools.cache
 def _reduction(backend: str) -> str | None:
-    with jax.enable_x64(False):
+    with jax.enable_x64(False), jax.default_matmul_precision("highest"):
         rows = np.zeros((32_769, 3), np.float32)
         rows[:, 0] = np.arange(len(rows))
         identity = np.eye(3, dtype=np.float32)

@@ -109,14 +109,22 @@ def run(
     )
     # An argument, so that the programs of one seed serve another's start too.
     own_seed = np.int32(seed)
-    compile_last = programs.compile_first(own_seed, config, data)
-    compile_seconds = time.perf_counter() - began
+    shapes = programs.shapes(own_seed, config)
     dtype = jax.dtypes.canonicalize_dtype(float)
-    shuffle_key, fresh = programs.start(own_seed, config)
-    run = _Run(fresh, np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
+    run = _Run(shapes.state, np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
     if resume is not None:
         run = _gone_on(resume, run, which, config.epochs, mesh)
     done = len(run.losses)
+    compile_last = partial(programs.compile_last, shapes, config, data)
+    compile_seconds = 0.0
+    if done < config.epochs:
+        programs.compile_first(shapes, own_seed, config, data)
+        if jax.default_backend() != "cpu":
+            compile_last()  # not beside training: a GPU's kernels are chosen by timing them
+        compile_seconds = time.perf_counter() - began
+        shuffle_key, fresh = programs.start(own_seed, config)
+        if not done:
+            run = run._replace(state=fresh)
 
     for epoch in range(done, config.epochs):
 
@@ -174,26 +182,36 @@ class _Programs(NamedTuple):
     ragged_step: Program | None
     test: Program
 
-    def compile_first(self, seed: Any, config: Any, data: MNIST) -> Callable[[], None]:
-        """Have what the first step needs compiled side by side; returns what has the rest so."""
+    def shapes(self, seed: Any, config: Any) -> "_Shapes":
+        """What goes from one program to the next, but for the numbers."""
         shuffle_key, state = self.start.shapes(seed, config)
-        order = self.shuffled.shapes(shuffle_key, np.int32(0))
-        self.full_steps.compile_ahead(state, order, config, data)  # first, as it takes longest
+        return _Shapes(shuffle_key, state, self.shuffled.shapes(shuffle_key, np.int32(0)))
+
+    def compile_first(self, shapes: "_Shapes", seed: Any, config: Any, data: MNIST) -> None:
+        """Have what the first step needs compiled, side by side."""
+        self.full_steps.compile_ahead(shapes.state, shapes.order, config, data)  # takes longest
         self.start.compile_ahead(seed, config)
-        self.shuffled.compile_ahead(shuffle_key, np.int32(0))
+        self.shuffled.compile_ahead(shapes.shuffle_key, np.int32(0))
 
-        def compile_last() -> None:
-            if self.ragged_step is not None:
-                self.ragged_step.compile_ahead(state, order, config, data)
-            self.test.compile_ahead(state.params, data)
-
-        return compile_last
+    def compile_last(self, shapes: "_Shapes", config: Any, data: MNIST) -> None:
+        """Have compiled what comes after an epoch's full batches."""
+        if self.ragged_step is not None:
+            self.ragged_step.compile_ahead(shapes.state, shapes.order, config, data)
+        self.test.compile_ahead(shapes.state.params, data)
 
     @property
     def waited_seconds(self) -> float:
         """How long the run waited for programs that were not ready."""
         own = (self.start, self.shuffled, self.full_steps.program, self.ragged_step, self.test)
         return sum(program.compile_seconds for program in own if program is not None)
+
+
+class _Shapes(NamedTuple):
+    """Trees of `jax.ShapeDtypeStruct`."""
+
+    shuffle_key: Any
+    state: TrainState
+    order: Any
 
 
 def _programs(
@@ -264,23 +282,33 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def _gone_on(
-    path: Path, fresh: _Run, which: Mapping[str, Any], epochs: int, mesh: Mesh | None
+    path: Path, none_done: _Run, which: Mapping[str, Any], epochs: int, mesh: Mesh | None
 ) -> _Run:
-    """The run as it was saved; the first process reads it for all."""
+    """The run as it was saved, if it was; the first process reads it for all."""
     first = jax.process_index() == 0
-    run = resumption.load(path, fresh, run=which) if first and path.exists() else fresh
-    run = jax.tree.map(np.asarray, run)
+    run = none_done
+    if first and path.exists():
+        run = resumption.load(path, none_done, run=which)
+    done = len(run.losses)
     if jax.process_count() > 1:
-        done = int(multihost_utils.broadcast_one_to_all(np.int32(len(run.losses))))
-        if not first:
-            # Of the shapes that come.
-            losses = np.zeros((done, run.losses.shape[1]), run.losses.dtype)
-            run = _Run(run.state, losses, np.zeros(done, run.test_accuracy.dtype))
-        run = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(run))
-    if len(run.losses) > epochs:
+        done = int(multihost_utils.broadcast_one_to_all(np.int32(done)))
+        if done:
+            if not first:
+                run = _zeros(none_done, done)
+            run = jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(run))
+    if not done:
+        return none_done
+    if done > epochs:
         raise ConfigError(
-            f"{path} has {len(run.losses)} epochs already; ask for as many or more with "
+            f"{path} has {done} epochs already; ask for as many or more with "
             "--epochs, or name another file."
         )
     state = jax.device_put(run.state) if mesh is None else sharding.replicate(run.state, mesh)
     return run._replace(state=state)
+
+
+def _zeros(like: _Run, epochs: int) -> _Run:
+    """Of the shapes of a run after so many epochs."""
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like.state)
+    losses = np.zeros((epochs, like.losses.shape[1]), like.losses.dtype)
+    return _Run(state, losses, np.zeros(epochs, like.test_accuracy.dtype))

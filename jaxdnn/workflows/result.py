@@ -9,32 +9,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxdnn.errors import ConfigError
+from jaxdnn.device import device_and_precision
 from jaxdnn.models import Params
 
-__all__ = ["Network", "Result", "Scatter", "Training", "device_and_precision", "exact_shares"]
-
-
-def device_and_precision() -> tuple[str, str]:
-    """The default device in words, and the float type that JAX computes in.
-
-    Off the CPU, matrix products of float32 may be less precise than float32; unless
-    ``jax_default_matmul_precision`` says otherwise, JAX takes the device's fastest.
-
-    Raises:
-      ConfigError: JAX finds no device.
-    """
-    try:
-        device = jax.devices()[0]
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0] or "the plugin is not installed"
-        raise ConfigError(f"JAX finds no device ({reason}); check JAX_PLATFORMS.") from error
-    kind = "" if device.device_kind == device.platform else f" ({device.device_kind})"
-    precision = str(jax.numpy.result_type(float))
-    if device.platform != "cpu":
-        products = jax.config.values["jax_default_matmul_precision"] or "default"
-        precision += f" with {products} matrix products"
-    return f"{device.platform}{kind}", precision
+__all__ = ["Network", "Result", "Scatter", "Training", "exact_shares"]
 
 
 def exact_shares(shares: Float[np.ndarray, "*shape"], samples: int) -> Float[np.ndarray, "*shape"]:
@@ -64,7 +42,7 @@ class Training:
     Attributes:
       data_source: where the data came from, in words.
       samples: how many were used, each time counted.
-      compile_seconds: wall time spent compiling.
+      compile_seconds: wall time spent compiling, but for what went on beside training.
       train_seconds: wall time spent training and evaluating.
       test_accuracy_by_epoch: between 0 and 1; after every epoch, or after the last one only; None
         where there are no classes.

@@ -391,7 +391,9 @@ def vmapped(settings: Settings) -> Run:
         synchronise(device)
         start = time.perf_counter()
         for _ in range(settings.epochs):
-            orders = torch.stack([torch.randperm(len(labels)) for _ in range(networks)]).to(device)
+            orders = torch.stack(
+                [torch.randperm(len(labels), device=device) for _ in range(networks)]
+            )
             for indices in orders.split(BATCH_SIZE, dim=1):
                 grads, _ = gradients(params, images[indices], labels[indices])
                 for name, param in params.items():

@@ -1,6 +1,7 @@
 """The MNIST DNN in JAX against torch: real data, the same start, the same batches."""
 
 import dataclasses
+import inspect
 import itertools
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from jaxdnn import interop, losses, models, parity
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import CheckpointError, ConfigError
+from jaxdnn.execution import Program
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.workflows import mnist_dnn as reference
@@ -236,7 +238,27 @@ def test_seed_out_of_range(mnist_data: MNIST, seed: int) -> None:
         mnist_dnn.run(seed, CONFIG, few(mnist_data), data_source="")
 
 
-def test_a_resumed_run_is_of_the_same_data(mnist_data: MNIST, tmp_path: Path) -> None:
+def name(program: Program) -> str:
+    return inspect.unwrap(program._jitted).__name__
+
+
+def names_of_the_compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the functions, as they are compiled."""
+    seen: list[str] = []
+    compile_ahead = Program.compile_ahead
+
+    def noted(program: Program, *args: Any) -> None:
+        if program._compiled is None:
+            seen.append(name(program))
+        compile_ahead(program, *args)
+
+    monkeypatch.setattr(Program, "compile_ahead", noted)
+    return seen
+
+
+def test_a_resumed_run_is_of_the_same_data(
+    mnist_data: MNIST, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = MNIST(*(array[:70] for array in mnist_data))
     file, config = tmp_path / "run", mnist_dnn.Config(epochs=2)
     straight = mnist_dnn.run(0, config, few, data_source="few")
@@ -254,3 +276,36 @@ def test_a_resumed_run_is_of_the_same_data(mnist_data: MNIST, tmp_path: Path) ->
         mnist_dnn.run(0, config, other, data_source="other", resume=file)
     with pytest.raises(ConfigError, match="has 2 epochs already"):
         mnist_dnn.run(0, dataclasses.replace(config, epochs=1), few, data_source="few", resume=file)
+    # A finished run needs no program.
+    compiled = names_of_the_compiled(monkeypatch)
+    again = mnist_dnn.run(0, config, few, data_source="few", resume=file)
+    assert compiled == []
+    np.testing.assert_array_equal(again.losses, straight.losses)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_programs_are_compiled_before_they_are_needed(
+    backend: str, mnist_data: MNIST, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ["_piece", "start", "order_of"]
+    last = ["last_step", "evaluate"]
+    compiled = names_of_the_compiled(monkeypatch)
+    called: list[tuple[str, list[str]]] = []
+    call = Program.__call__
+
+    def noted(program: Program, *args: Any) -> Any:
+        called.append((name(program), list(compiled)))
+        return call(program, *args)
+
+    monkeypatch.setattr(Program, "__call__", noted)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    few = MNIST(*(array[:70] for array in mnist_data))
+    mnist_dnn.run(0, mnist_dnn.Config(epochs=1), few, data_source="few")
+    # What comes last is compiled beside training, but not on a GPU.
+    assert called == [
+        ("start", first + last * (backend == "gpu")),
+        ("order_of", first + last * (backend == "gpu")),
+        ("_piece", first + last * (backend == "gpu")),
+        ("last_step", first + last),
+        ("evaluate", first + last),
+    ]

@@ -1,0 +1,36 @@
+"""On which device JAX computes, and how precisely, in words."""
+
+import jax
+
+from jaxdnn.errors import ConfigError
+
+__all__ = ["device_and_precision"]
+
+_UNSET = {"gpu": "default (TF32 where the GPU has it)"}
+"""What matrix products are where nothing is asked for, by platform."""
+
+
+def device_and_precision() -> tuple[str, str]:
+    """The default device in words, and the float type that JAX computes in.
+
+    Off the CPU, matrix products of float32 may be less precise than float32; unless
+    ``jax_default_matmul_precision`` says otherwise, JAX takes the device's fastest.
+
+    Raises:
+      ConfigError: JAX finds no device.
+
+    Example:
+      >>> device_and_precision()
+      ('cpu', 'float32')
+    """
+    try:
+        device = jax.devices()[0]
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0] or "the plugin is not installed"
+        raise ConfigError(f"JAX finds no device ({reason}); check JAX_PLATFORMS.") from error
+    kind = "" if device.device_kind == device.platform else f" ({device.device_kind})"
+    precision = str(jax.numpy.result_type(float))
+    if device.platform != "cpu":
+        asked = jax.config.values["jax_default_matmul_precision"]
+        precision += f" with {asked or _UNSET.get(device.platform, 'default')} matrix products"
+    return f"{device.platform}{kind}", precision
