@@ -117,6 +117,7 @@ def run(
     done = len(run.losses)
     compile_last = partial(programs.compile_last, shapes, config, data)
     compile_seconds = 0.0
+    shuffle_key: Any = None  # a finished run needs none
     if done < config.epochs:
         programs.compile_first(shapes, own_seed, config, data)
         if jax.default_backend() != "cpu":
