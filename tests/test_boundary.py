@@ -92,6 +92,7 @@ def test_lazy_submodules_are_all_that_are_public() -> None:
         "cephes",
         "cli",
         "compilation_cache",
+        "device",
         "execution",
         "errors",
         "files",
