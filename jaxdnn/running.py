@@ -119,6 +119,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     keywords: dict[str, Any] = {}
     if isinstance(arguments.processes, startup.Processes):
         keywords["mesh"] = startup.start_processes(arguments.processes, arguments.machine)
+        keywords["resume"] = paths.get("resume")
     else:
         startup.start(arguments.machine)
 
@@ -126,8 +127,6 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     if first:
         read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
         outputs.check(paths, read)
-    if isinstance(arguments.processes, startup.Processes):
-        keywords["resume"] = paths.pop("resume", None)
     console = terminal.console(quiet=not first)
     inputs: tuple[Any, ...] = ()
     if hasattr(module, "Inputs"):

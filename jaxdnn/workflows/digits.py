@@ -84,7 +84,6 @@ def run(
     """
     require_seed(seed)
     samples, test_samples = len(data.train_labels), len(data.test_labels)
-    full, tail = divmod(samples, config.batch_size)
     which: dict[str, Any] = {}
     if resume is not None:
         which = {"workflow": workflow, "seed": seed, "data": _checksum(data)} | _settings(config)
@@ -111,7 +110,8 @@ def run(
     own_seed = np.int32(seed)
     shapes = programs.shapes(own_seed, config)
     dtype = jax.dtypes.canonicalize_dtype(float)
-    run = _Run(shapes.state, np.zeros((0, full + bool(tail)), dtype), np.zeros(0, dtype))
+    steps = -(-samples // config.batch_size)
+    run = _Run(shapes.state, np.zeros((0, steps), dtype), np.zeros(0, dtype))
     if resume is not None:
         run = _gone_on(resume, run, which, config.epochs, mesh)
     done = len(run.losses)
