@@ -6,9 +6,6 @@ from jaxdnn.errors import ConfigError
 
 __all__ = ["device_and_precision"]
 
-_UNSET = {"gpu": "default (TF32 where the GPU has it)"}
-"""What matrix products are where nothing is asked for, by platform."""
-
 
 def device_and_precision() -> tuple[str, str]:
     """The default device in words, and the float type that JAX computes in.
@@ -31,6 +28,8 @@ def device_and_precision() -> tuple[str, str]:
     kind = "" if device.device_kind == device.platform else f" ({device.device_kind})"
     precision = str(jax.numpy.result_type(float))
     if device.platform != "cpu":
-        asked = jax.config.values["jax_default_matmul_precision"]
-        precision += f" with {asked or _UNSET.get(device.platform, 'default')} matrix products"
+        products = jax.config.values["jax_default_matmul_precision"] or "default"
+        if products == "default" and device.platform == "gpu":
+            products += " (TF32 where the GPU has it)"
+        precision += f" with {products} matrix products"
     return f"{device.platform}{kind}", precision

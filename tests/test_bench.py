@@ -53,7 +53,9 @@ def test_a_small_run_measures_prints_writes_and_draws(mnist_folder: Path, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_a_thread_does_in_a_step_is_the_step(mnist_folder: Path, tmp_path: Path) -> None:
+def test_what_a_thread_does_in_a_step_is_the_step(
+    mnist_folder: Path, tmp_path: Path, systems: Any
+) -> None:
     results = tmp_path / "bench.json"
     small = ["--quick", "--samples", 6400, "--threads", 1, "--data-dir", mnist_folder]
     bench("--only", "profile", *small, "--json", results)
@@ -61,6 +63,7 @@ def test_what_a_thread_does_in_a_step_is_the_step(mnist_folder: Path, tmp_path: 
     for turn in part["measured"]["jaxdnn"]:
         step = turn.pop("step")
         assert min(turn.values()) >= 0
+        assert min(turn[kind] for kind in systems("step_profile").KINDS) > 0
         assert sum(turn.values()) == pytest.approx(step, rel=0.01)  # of one thread
         assert turn["matrix products"] > step / 2
         assert turn["nothing"] < step / 10

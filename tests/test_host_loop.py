@@ -32,7 +32,8 @@ def test_pieces_make_the_scan(length: int) -> None:
     assert not seen or seen[-1][0] == length
 
 
-def test_one_program_serves_every_piece_and_every_call() -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_one_program_serves_every_piece_and_every_call(ahead: bool) -> None:
     traced = 0
 
     def body(x: Array, i: Array, by: Array) -> tuple[Array, Array]:
@@ -41,10 +42,12 @@ def test_one_program_serves_every_piece_and_every_call() -> None:
         return x + by, x
 
     loop = Loop(body, 50)
-    loop.compile_ahead(np.float32(0), np.float32(1))
+    if ahead:
+        loop.compile_ahead(np.float32(0), np.float32(1))
     for by in (1.0, 2.0):
         assert float(loop(np.float32(0), np.float32(by))[0]) == 50 * by
     assert traced == 1
+    assert ahead or loop.program.compile_seconds > 0
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 40, 41])
