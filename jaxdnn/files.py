@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,6 +75,9 @@ def check_writable(path: Path, *, option: str) -> None:
 create it first.
     """
     try:
+        # `stat` says on every Python what `is_dir` hides since 3.13: a loop of links, a long name.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
         if _is_stream(path):
             return
         folder = path.resolve().parent

@@ -1,11 +1,10 @@
 """Flags of XLA that have to be set before JAX starts, each with its reason."""
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 
-__all__ = ["REDUCTION_FLAG", "WHILE_FLAG", "set_flags"]
+__all__ = ["REDUCTION_FLAG", "set_flags"]
 
 REDUCTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-reduce"
 """Keeps reductions out of a fusion that computes some of them wrongly on x86-64 CPUs.
@@ -18,15 +17,6 @@ _MISCOMPILING = ("0.10.2", "0.11.0")
 """Releases of jaxlib that have the fault. Others may not know the flag, and XLA ends a process
 that sets a flag it does not know."""
 
-WHILE_FLAG = "--xla_gpu_enable_command_buffer=+WHILE"
-"""Lets an NVIDIA GPU run a whole loop of steps as one CUDA graph.
-
-The steps of small networks are kernels of microseconds, which take longer to launch one by one than
-to run.
-"""
-
-_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-
 
 def set_flags() -> str | None:
     """Set what this machine's jaxlib needs; to be called before JAX touches a device.
@@ -36,8 +26,6 @@ def set_flags() -> str | None:
     Returns:
       What was set to mend results and why, one sentence; None if nothing was.
     """
-    if any(importlib.util.find_spec(plugin) for plugin in _PLUGINS):
-        _set(WHILE_FLAG)
     version = importlib.metadata.version("jaxlib")
     affected = version in _MISCOMPILING and platform.machine().lower() in ("x86_64", "amd64")
     if not affected or not _set(REDUCTION_FLAG):

@@ -1,21 +1,25 @@
-"""One command for a GPU machine: python3 scripts/gpu_check.py --data-dir MNIST.
+"""One command for a machine with a GPU: python3 scripts/gpu_check.py --data-dir MNIST.
 
-It runs the parity table on the GPU with matrix products in full float32, checks that TF32 is
-reported where it is in effect, runs `scripts/bench.py`, prints one table and exits with 1 if
-anything fails; with 2 if there is no GPU or a package is missing. Needed are jax, torch, flax and
-optax, and two small packages, jaxtyping and safetensors; jaxdnn itself need not be installed, nor
-is there need of a network.
+It checks the devices and the compiler, compares training steps with torch, with matrix products in
+full float32, and times the systems of `scripts/bench.py`. The most important comes first, every
+result is printed and written to the ``--json`` file as soon as it is there, and what does not fit
+into ``--seconds`` is left out and named, so that the script suits a machine that is yours for
+minutes. The exit code is 1 if a check fails, 2 if there is no GPU or a package is missing.
+
+Needed are jax, torch, flax, optax, jaxtyping and safetensors. jaxdnn need not be installed, and no
+network is needed.
 """
 
 import argparse
 import importlib.util
 import json
 import os
-import subprocess
 import sys
-import tempfile
+import threading
+import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,11 +34,25 @@ NEEDED = {
     "jaxtyping": "jaxtyping",
     "safetensors": "safetensors",
 }
-"""Modules, and what brings them."""
+"""Modules, and the packages that bring them."""
+
+FIRST_ROWS = ("W29", "W25", "W27")
+"""Of the parity table: a deep network, convolutions, Adam."""
+
+FIRST_SYSTEMS = {
+    "mnist": (
+        "jaxdnn",
+        "jaxdnn, one call an epoch",
+        "torch eager, preloaded",
+        "torch, CUDA graph of the whole step",
+    ),
+    "sweep": ("jaxdnn, at once", "torch eager, alone"),
+}
+"""Of the bench, in the order of importance; the other systems and parts follow."""
 
 
 class Check(NamedTuple):
-    """A line of the table.
+    """A line of the output.
 
     Attributes:
       name: what was checked.
@@ -47,8 +65,20 @@ class Check(NamedTuple):
     detail: str
 
 
+class Task(NamedTuple):
+    """Checks that are made together.
+
+    Attributes:
+      name: what is said where they are left out.
+      checks: makes them, until a deadline of `time.monotonic`.
+    """
+
+    name: str
+    checks: Callable[[float], Iterator[Check]]
+
+
 def main() -> int:
-    """Check everything, print one table, write JSON; the exit code."""
+    """Check everything that fits into the budget; the exit code."""
     options = _options()
     missing = _missing()
     if missing:
@@ -68,24 +98,93 @@ def main() -> int:
     if unknown:
         print(f"gpu_check: no rows {unknown}; there are {list(known)}.", file=sys.stderr)
         return 2
+    results = Results(options, device)
+    return results.collect(_tasks(options, device, known, results.bench))
 
-    checks = list(_environment_checks(options.device, device))
-    rows = known if options.rows is None else options.rows
-    checks += _parity_checks(rows, options)
-    bench: dict[str, Any] = {}
-    if options.parts is None or options.parts:
-        bench, found = _bench(options)
-        checks += found
-    _show(checks, device)
-    if options.json:
+
+class Results:
+    """What was found so far: printed and written as it comes.
+
+    Args:
+      options: the command line.
+      device: in words.
+    """
+
+    def __init__(self, options: argparse.Namespace, device: str) -> None:
+        self._options, self._device = options, device
+        self._checks: list[Check] = []
+        self._left_out: list[str] = []
+        self._lock = threading.Lock()
+        self.bench: dict[str, Any] = {}
+        """Measurements of the bench, by part."""
+
+    def collect(self, tasks: Sequence[Task]) -> int:
+        """Make the checks one after the other within the budget.
+
+        Args:
+          tasks: the most important first.
+
+        Returns:
+          The exit code.
+        """
+        print(f"On {self._device}", flush=True)
+        deadline = START + self._options.seconds
+        waiting = [task.name for task in tasks]
+
+        def give_up() -> None:
+            # A compiled program cannot be stopped, only left; everything is written by now.
+            with self._lock:
+                code = self._finish(waiting)
+            sys.stdout.flush()
+            os._exit(code)
+
+        watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), give_up)
+        watchdog.daemon = True
+        watchdog.start()
+        for task in tasks:
+            # The bench ends by itself a little earlier, and stops its processes.
+            for check in task.checks(deadline - 3):
+                self._add(check)
+            waiting.remove(task.name)
+        watchdog.cancel()
+        with self._lock:
+            return self._finish([])
+
+    def _add(self, check: Check) -> None:
+        with self._lock:
+            self._checks.append(check)
+            word = {True: "pass", False: "FAIL", None: "    "}[check.passed]
+            seconds = time.monotonic() - START
+            print(f"{seconds:5.0f} s  {word}  {check.name}: {check.detail}", flush=True)
+            self._write()
+
+    def _finish(self, left_out: Sequence[str]) -> int:
+        self._left_out = list(left_out)
+        self._write()
+        counts = [sum(check.passed is passed for check in self._checks) for passed in (True, False)]
+        print(f"{counts[0]} passed, {counts[1]} failed")
+        if left_out:
+            print(f"left out after {self._options.seconds} s: {'; '.join(left_out)}")
+        return 1 if counts[1] else 0
+
+    def _write(self) -> None:
+        path = self._options.json
+        if path is None:
+            return
         content = {
-            "device": device,
-            "quick": options.quick,
-            "checks": [check._asdict() for check in checks],
-            "bench": bench,
+            "device": self._device,
+            "quick": self._options.quick,
+            "seconds": time.monotonic() - START,
+            "checks": [check._asdict() for check in self._checks],
+            "left_out": self._left_out,
+            "bench": self.bench,
         }
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
-    return 1 if any(check.passed is False for check in checks) else 0
+        aside = path.with_name(f"{path.name}.part")
+        aside.write_text(json.dumps(content, indent=1) + "\n")
+        aside.replace(path)
+
+
+START = time.monotonic()
 
 
 def _options() -> argparse.Namespace:
@@ -93,14 +192,21 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--device", choices=("gpu", "cpu"), default="gpu", help="cpu is for trying this out")
     add("--data-dir", type=Path, help="folder with the four MNIST files, plain or .gz")
+    add("--seconds", type=int, default=480, help="budget; what does not fit is left out (480)")
     add("--rows", nargs="*", metavar="ROW", help="of the parity table; by default all")
-    add("--steps", type=int, default=200, help="of each row, at most")
+    add("--steps", type=int, default=100, help="of each row, at most")
     add("--parts", nargs="*", metavar="PART", help="of the bench; by default all")
     add("--quick", action="store_true", help="few repetitions: to try it out; targets not judged")
     add("--json", type=Path, help="where everything is written")
     options = parser.parse_args()
     if options.steps < 2:
         parser.error(f"--steps must be at least 2; got {options.steps}")
+    if options.seconds < 1:
+        parser.error(f"--seconds must be at least 1; got {options.seconds}")
+    from bench_systems.parts import PARTS
+
+    if unknown := sorted(set(options.parts or ()) - set(PARTS)):
+        parser.error(f"--parts: no {unknown}; there are {list(PARTS)}")
     return options
 
 
@@ -134,6 +240,45 @@ def _known_rows() -> list[str]:
     from jaxdnn.parity.cases import CASES
 
     return list(CASES)
+
+
+def _tasks(
+    options: argparse.Namespace, device: str, known: Sequence[str], bench: dict[str, Any]
+) -> list[Task]:
+    """Everything that was asked for, the most important first."""
+    from bench_systems.parts import PARTS
+
+    rows = known if options.rows is None else options.rows
+    parts = list(PARTS) if options.parts is None else options.parts
+
+    def parity(row: str, *, with_forms: bool = True) -> Task:
+        checks = partial(_parity_checks, row, options, with_forms)
+        return Task(f"parity of {row}", checks)
+
+    def timed(part: str, systems: Sequence[str], *, repetitions: int, tf32: bool = False) -> Task:
+        name = f"bench {part}: {', '.join(systems)}" + " in TF32" * tf32
+        run = partial(_bench_checks, part, systems, repetitions, tf32)
+        return Task(name, lambda deadline: run(options, bench, deadline))
+
+    tasks = [Task("the devices", lambda _: _environment_checks(options.device, device))]
+    tasks += [parity(row, with_forms=False) for row in FIRST_ROWS if row in rows]
+    tasks += [
+        timed(part, FIRST_SYSTEMS[part], repetitions=7 if part == "mnist" else 3)
+        for part in FIRST_SYSTEMS
+        if part in parts
+    ]
+    if options.device == "gpu" and "mnist" in parts:
+        tasks.append(timed("mnist", FIRST_SYSTEMS["mnist"], repetitions=7, tf32=True))
+    rest = [row for row in rows if row not in FIRST_ROWS]
+    tasks += [parity(row) for row in rest[:4]]
+    for part in parts:
+        found = [s for s in PARTS[part].systems if options.device in s.devices]
+        systems = [s.name for s in found if s.name not in FIRST_SYSTEMS.get(part, ())]
+        if part in FIRST_SYSTEMS:
+            systems.insert(0, FIRST_SYSTEMS[part][0])  # what the others are compared with
+        if systems:
+            tasks.append(timed(part, systems, repetitions=3))
+    return tasks + [parity(row) for row in rest[4:]]
 
 
 # The environment.
@@ -189,39 +334,36 @@ def _rounds_factors() -> bool:
 # Parity.
 
 
-def _parity_checks(rows: Sequence[str], options: argparse.Namespace) -> Iterator[Check]:
+def _parity_checks(
+    row: str, options: argparse.Namespace, with_forms: bool, deadline: float
+) -> Iterator[Check]:
     import jax
 
     from jaxdnn.data import mnist
     from jaxdnn.errors import JaxdnnError
     from jaxdnn.parity.cases import CASES
 
+    name = f"parity of {CASES[row].workflow} {row}"
     data = None
-    if any(CASES[row].needs_mnist for row in rows):
+    if CASES[row].needs_mnist:
         try:
-            data, source = mnist.load(options.data_dir)
+            data, _ = mnist.load(options.data_dir)
         except (JaxdnnError, ImportError) as error:
-            detail = f"{error}; give --data-dir".partition("\n")[0]
-            yield Check("MNIST", False, detail)
-        else:
-            yield Check("MNIST", True, source)
-    for row in rows:
-        name = f"parity of {CASES[row].workflow} {row}"
-        if CASES[row].needs_mnist and data is None:
-            yield Check(name, False, "needs MNIST")
-            continue
-        try:
-            with jax.default_matmul_precision("highest"):
-                yield _parity_check(name, row, data, options.steps)
-        except Exception as error:
-            traceback.print_exc()
-            yield Check(name, False, f"{type(error).__name__}: {error}".partition("\n")[0])
+            detail = f"needs MNIST: {error}; give --data-dir".partition("\n")[0]
+            yield Check(name, False, detail)
+            return
+    try:
+        with jax.default_matmul_precision("highest"):
+            yield _parity_check(name, row, data, options.steps, with_forms=with_forms)
+    except Exception as error:
+        traceback.print_exc()
+        yield Check(name, False, f"{type(error).__name__}: {error}".partition("\n")[0])
 
 
-def _parity_check(name: str, row: str, data: Any, steps: int) -> Check:
+def _parity_check(name: str, row: str, data: Any, steps: int, *, with_forms: bool) -> Check:
     from jaxdnn.parity import verify
 
-    outcome = verify.verify_case(row, data=data, steps=steps, samples=32)
+    outcome = verify.verify_case(row, data=data, steps=steps, samples=32, with_forms=with_forms)
     said = [outcome.verdict]
     for tier in outcome.report.tiers:
         worst = max(tier.errors.values(), default=0.0)
@@ -237,29 +379,58 @@ def _parity_check(name: str, row: str, data: Any, steps: int) -> Check:
 # Speed.
 
 
-def _bench(options: argparse.Namespace) -> tuple[dict[str, Any], list[Check]]:
-    """Run the bench; its measurements, and a check for every figure."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = Path(folder, "bench.json")
-        command = [sys.executable, str(ROOT / "scripts" / "bench.py"), "--json", str(results)]
-        command += ["--device", options.device]
-        command += ["--data-dir", str(options.data_dir)] if options.data_dir else []
-        command += ["--only", *options.parts] if options.parts else []
-        command += ["--quick"] if options.quick else []
-        finished = subprocess.run(command, stdout=subprocess.DEVNULL)
-        bench = json.loads(results.read_text()) if results.exists() else {}
-    ran = Check("scripts/bench.py", not finished.returncode, f"exit code {finished.returncode}")
-    checks = [ran]
-    for part in bench.get("parts", {}).values():
-        checks += [_figure(part["title"], row, judge=not options.quick) for row in part["rows"]]
-        checks += [
-            Check(f"{part['title']}: {system}", None, f"skipped, {reason}")
-            for system, reason in part["skipped"].items()
-        ]
-    return bench, checks
+def _bench_checks(
+    part_name: str,
+    systems: Sequence[str],
+    repetitions: int,
+    tf32: bool,
+    options: argparse.Namespace,
+    bench: dict[str, Any],
+    deadline: float,
+) -> Iterator[Check]:
+    """Let systems of a part of the bench take turns; a check for every figure."""
+    from bench_systems.parts import PARTS
+    from bench_systems.settings import Settings
+    from bench_systems.workers import WorkerError, take_turns
+
+    part, gpu = PARTS[part_name], options.device == "gpu"
+    small = options.quick or not gpu  # a CPU is for trying this out
+    settings = Settings(
+        options.device,
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        str(options.data_dir) if options.data_dir else None,
+        epochs=1 if small else 5,
+        networks=2 if small else 256,
+        tf32=tf32,
+    )
+    title = part.title(settings) + ", TF32" * tf32
+    try:
+        measured, skipped = take_turns(
+            [system for system in part.systems if system.name in systems],
+            settings,
+            repetitions=2 if small else repetitions,
+            on_turn=lambda system: None,
+            deadline=deadline,
+        )
+    except WorkerError as error:
+        yield Check(title, False, str(error))
+        return
+    rows = part.rows(measured, settings) if any(measured.values()) else []
+    bench.setdefault(part_name, []).append(
+        {
+            "title": title,
+            "rows": [row.to_dict() for row in rows],
+            "skipped": skipped,
+            "measured": measured,
+        }
+    )
+    for row in rows:
+        yield _figure(title, row.to_dict(), judge=gpu and not (options.quick or tf32))
+    for system, reason in skipped.items():
+        yield Check(f"{title}: {system}", None, f"skipped, {reason}")
 
 
-def _figure(title: str, row: Mapping[str, Any], *, judge: bool) -> Check:
+def _figure(title: str, row: dict[str, Any], *, judge: bool) -> Check:
     said = []
     for name, unit in (("value", row["unit"]), ("ratio", "x"), ("accuracy", "accuracy")):
         if name in row:
@@ -268,21 +439,6 @@ def _figure(title: str, row: Mapping[str, Any], *, judge: bool) -> Check:
     if "target" in row:
         said.append(f"target {'≥' if row['at_least'] else '≤'} {row['target']:g}")
     return Check(f"{title}: {row['label']}", row.get("reached") if judge else None, ", ".join(said))
-
-
-def _show(checks: Sequence[Check], device: str) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table("check", "result", "seen", box=None, pad_edge=False)
-    words = {True: "[green]pass", False: "[red]FAIL", None: ""}
-    for check in checks:
-        table.add_row(escape(check.name), words[check.passed], escape(check.detail))
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
-    console.print(f"On {device}", table, sep="\n")
-    counts = [sum(check.passed is passed for check in checks) for passed in (True, False)]
-    console.print(f"{counts[0]} passed, {counts[1]} failed")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ _MNIST = Part(
     lambda settings: f"MNIST DNN, {_epochs(settings)} with evaluation, compile excluded",
     (
         System(OURS, "jaxdnn_runs:train", ours=True),
+        System("jaxdnn, one call an epoch", "jaxdnn_runs:train_by_epoch", ours=True),
         System("torch eager, preloaded", "torch_digits:eager"),
         System("torch eager, one thread", "torch_digits:eager_one_thread"),
         System("torch.compile, whole step", "torch_digits:compiled"),

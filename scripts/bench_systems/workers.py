@@ -1,11 +1,14 @@
 """Systems that take turns, each in a process of its own; one that waits uses no processor."""
 
+import contextlib
 import importlib
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import IO, Any, NamedTuple
@@ -33,6 +36,10 @@ class System(NamedTuple):
 
 class WorkerError(Exception):
     """A system that is ours failed; the message says how."""
+
+
+class _OutOfTimeError(SkippedError):
+    """A system did not answer before the deadline."""
 
 
 def serve(prepare: str, settings: Settings) -> None:
@@ -76,8 +83,14 @@ class _Worker:
             env=child_environment(settings),
         )
 
-    def read(self) -> dict[str, float]:
+    def read(self, deadline: float | None) -> dict[str, float]:
         assert self._process.stdout
+        if deadline is not None:
+            # An answer is one line, written at once, so nothing can be left in a buffer.
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                self._process.kill()
+                raise _OutOfTimeError("no time was left")
         line = self._process.stdout.readline()
         if not line:
             raise SkippedError(
@@ -88,10 +101,10 @@ class _Worker:
             raise SkippedError(content["error"])
         return content
 
-    def __call__(self, turn: int) -> dict[str, float]:
+    def __call__(self, turn: int, deadline: float | None) -> dict[str, float]:
         assert self._process.stdin
         print(turn, file=self._process.stdin, flush=True)
-        return self.read()
+        return self.read(deadline)
 
     def _last_words(self) -> str:
         self._errors.seek(0)
@@ -100,7 +113,8 @@ class _Worker:
 
     def close(self) -> None:
         if self._process.stdin:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it may have died
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -114,6 +128,7 @@ def take_turns(
     *,
     repetitions: int,
     on_turn: Callable[[str], object],
+    deadline: float | None = None,
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
     """Measure systems in turn; the first turn warms up and is not counted.
 
@@ -124,6 +139,8 @@ def take_turns(
       settings: of the run.
       repetitions: turns that count.
       on_turn: called with a system's name when its turn is over.
+      deadline: of `time.monotonic`; what is not measured by then is left out. The systems that are
+        left have the same number of turns.
 
     Returns:
       The figures of each system's turns, and why the others were skipped.
@@ -136,7 +153,7 @@ def take_turns(
     workers: dict[System, _Worker] = {}
 
     def leave_out(system: System, error: SkippedError) -> None:
-        if system.ours:
+        if system.ours and not isinstance(error, _OutOfTimeError):
             raise WorkerError(f"{system.name}: {error}") from error
         skipped[system.name] = str(error)
         workers.pop(system, None)
@@ -149,7 +166,7 @@ def take_turns(
             worker = _Worker(system, settings)
             stack.callback(worker.close)
             try:
-                worker.read()
+                worker.read(deadline)
             except SkippedError as error:
                 leave_out(system, error)
             else:
@@ -160,11 +177,17 @@ def take_turns(
             first = turn % len(order) if order else 0
             for system in order[first:] + order[:first]:
                 try:
-                    figures = workers[system](max(turn, 0))
+                    figures = workers[system](max(turn, 0), deadline)
+                except _OutOfTimeError as error:
+                    workers.pop(system)
+                    if not measured[system.name]:
+                        leave_out(system, error)
+                    continue
                 except SkippedError as error:
                     leave_out(system, error)
                     continue
                 if turn >= 0:
                     measured[system.name].append(figures)
                 on_turn(system.name)
-    return measured, skipped
+    turns = min(map(len, measured.values()), default=0)
+    return {name: figures[:turns] for name, figures in measured.items()}, skipped

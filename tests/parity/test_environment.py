@@ -1,7 +1,6 @@
 """What a comparison ran on: the flag against a miscompile, and whether it is needed."""
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 import platform
@@ -62,18 +61,6 @@ def test_the_flag_is_set_where_it_is_needed_and_known(
         assert os.environ["XLA_FLAGS"] == after
         assert xla_flags.set_flags() is None
         assert os.environ["XLA_FLAGS"] == after
-
-
-def test_a_gpu_runs_loops_as_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin")
-    monkeypatch.setenv("XLA_FLAGS", FLAG)
-    assert xla_flags.set_flags() is None
-    assert os.environ["XLA_FLAGS"] == f"{FLAG} {xla_flags.WHILE_FLAG}"
-
-    own = "--xla_gpu_enable_command_buffer="
-    monkeypatch.setenv("XLA_FLAGS", f"{own} {FLAG}")
-    xla_flags.set_flags()
-    assert os.environ["XLA_FLAGS"] == f"{own} {FLAG}"
 
 
 def test_the_compiler_of_the_tests_is_to_be_trusted() -> None:
