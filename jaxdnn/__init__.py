@@ -3,13 +3,13 @@
 The submodules are the public interface; each is imported when first used, so that
 ``import jaxdnn`` loads neither JAX nor a device:
 
-- `jaxdnn.models`, `jaxdnn.losses`: networks as ``init``/``apply`` pairs, and what they minimise.
-- `jaxdnn.training`: one step, an epoch as one scan, evaluation.
-- `jaxdnn.ensemble`, `jaxdnn.sharding`: many networks as one program; batches over many devices.
-- `jaxdnn.optim`: torch's optimisers and schedules as optax transformations; Newton's step.
+- `jaxdnn.models`, `jaxdnn.losses`, `jaxdnn.optim`: networks as ``init``/``apply`` pairs; torch's
+  losses and optimisers.
+- `jaxdnn.training`: one step, an epoch, a whole run; the one training loop.
 - `jaxdnn.workflows`: the tutorials, one module each.
-- `jaxdnn.data`, `jaxdnn.torch_rng`: data sets, loaders, splits; torch's random numbers.
-- `jaxdnn.interop`, `jaxdnn.checkpoint`: parameters under torch's names, in memory and on disk.
+- `jaxdnn.data`: data sets, loaders, splits.
+- `jaxdnn.torch_compat`: torch's random numbers in NumPy; parameters under torch's names.
+- `jaxdnn.runs`, `jaxdnn.runtime`: sweeps, checkpoints, resuming; devices, sharding, start-up.
 - `jaxdnn.parity`: is a port from PyTorch right, and if not, where and why.
 """
 
@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxdnn import (
-        checkpoint,
         data,
-        ensemble,
-        interop,
         losses,
         models,
         optim,
         parity,
-        sharding,
-        torch_rng,
+        runs,
+        runtime,
+        torch_compat,
         training,
         workflows,
     )
@@ -36,16 +34,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
-    "checkpoint",
     "data",
-    "ensemble",
-    "interop",
     "losses",
     "models",
     "optim",
     "parity",
-    "sharding",
-    "torch_rng",
+    "runs",
+    "runtime",
+    "torch_compat",
     "training",
     "workflows",
 ]

@@ -14,8 +14,8 @@ import optax
 from jaxtyping import Array, Float, Int, Integer, Key
 
 from jaxdnn.data.batches import shuffle
-from jaxdnn.execution import Progress
 from jaxdnn.models import Params
+from jaxdnn.runs.execution import Progress
 
 __all__ = [
     "History",

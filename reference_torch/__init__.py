@@ -4,7 +4,7 @@ Modules and public functions have the names they have in `jaxdnn`. Where JAX pas
 returns it, torch changes it in place: a module, an optimiser. Nothing here imports JAX.
 """
 
-from reference_torch.recording import record
-from reference_torch.training_run import TorchRun
+from reference_torch.parity.recording import record
+from reference_torch.parity.training_run import TorchRun
 
 __all__ = ["TorchRun", "record"]

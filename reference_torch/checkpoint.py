@@ -1,4 +1,4 @@
-"""Trained parameters on disk: the safetensors of `jaxdnn.checkpoint`, from torch's side."""
+"""Trained parameters on disk: the safetensors of `jaxdnn.runs.checkpoint`, from torch's side."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def save(path: str | os.PathLike[str], model: nn.Module, *, metadata: dict[str, 
 
 
 def load(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any]:
-    """Read what `save` or `jaxdnn.checkpoint.save` wrote into a module, which is changed.
+    """Read what `save` or `jaxdnn.runs.checkpoint.save` wrote into a module, which is changed.
 
     Args:
       path: the file to read.

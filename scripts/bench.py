@@ -36,7 +36,7 @@ def main() -> int:
     options = _options()
     _pin(options.threads)
     if options.worker:
-        from jaxdnn import xla_flags
+        from jaxdnn.runtime import xla_flags
 
         xla_flags.set_flags()
         serve(options.worker, Settings.from_json(options.settings))

@@ -9,7 +9,7 @@ since by default it sums in float32 in a float64 run too.
 
 # ruff: noqa: E402 (XLA's flags come before JAX)
 
-from jaxdnn import xla_flags
+from jaxdnn.runtime import xla_flags
 
 xla_flags.set_flags()
 

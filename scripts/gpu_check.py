@@ -218,7 +218,7 @@ def _missing() -> list[str]:
 def _set_environment(device: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cuda,cpu" if device == "gpu" else "cpu"
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch and the bench need some
-    from jaxdnn import xla_flags
+    from jaxdnn.runtime import xla_flags
 
     xla_flags.set_flags()
 
@@ -237,7 +237,7 @@ def _device(wanted: str) -> str | None:
 
 
 def _known_rows() -> list[str]:
-    from jaxdnn.parity.cases import CASES
+    from jaxdnn.verification.cases import CASES
 
     return list(CASES)
 
@@ -305,7 +305,7 @@ def _tf32_check(setting: str | None) -> Check:
     """Whether a run says that its products may be made in TF32, where they are."""
     import jax
 
-    from jaxdnn.device import device_and_precision
+    from jaxdnn.runtime.device import device_and_precision
 
     before = jax.config.values["jax_default_matmul_precision"]
     jax.config.update("jax_default_matmul_precision", setting)
@@ -341,7 +341,7 @@ def _parity_checks(
 
     from jaxdnn.data import mnist
     from jaxdnn.errors import JaxdnnError
-    from jaxdnn.parity.cases import CASES
+    from jaxdnn.verification.cases import CASES
 
     name = f"parity of {CASES[row].workflow} {row}"
     data = None
@@ -361,7 +361,7 @@ def _parity_checks(
 
 
 def _parity_check(name: str, row: str, data: Any, steps: int, *, with_forms: bool) -> Check:
-    from jaxdnn.parity import verify
+    from jaxdnn.verification import verify
 
     outcome = verify.verify_case(row, data=data, steps=steps, samples=32, with_forms=with_forms)
     said = [outcome.verdict]

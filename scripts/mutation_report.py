@@ -8,7 +8,7 @@ that are common in ports. Then come the right ports of `clean_runs`, which all h
 
 # ruff: noqa: E402 (XLA's flags come before JAX)
 
-from jaxdnn import xla_flags
+from jaxdnn.runtime import xla_flags
 
 xla_flags.set_flags()
 
@@ -39,7 +39,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim import lr_scheduler
 
-from jaxdnn import interop, losses, optim, parity
+from jaxdnn import losses, optim, parity, torch_compat
 from jaxdnn.parity import layout
 
 Tensors = dict[str, np.ndarray]
@@ -1510,7 +1510,7 @@ def _torch_step(case: Case) -> Tensors:
 
 
 def _port_step(case: Case) -> Tensors:
-    from_torch = case.settings.get("from_torch", interop.from_torch)
+    from_torch = case.settings.get("from_torch", torch_compat.from_torch)
     tensors = {k: p.detach().numpy() for k, p in case.module.named_parameters()}
     buffers = {k: b.numpy() for k, b in case.module.named_buffers() if b.is_floating_point()}
     to_torch = case.settings.get("to_torch")

@@ -20,9 +20,9 @@ import jax
 import pytest
 import torch
 
-from jaxdnn import xla_flags
 from jaxdnn.data import mnist
 from jaxdnn.errors import DataError
+from jaxdnn.runtime import xla_flags
 
 xla_flags.set_flags()
 

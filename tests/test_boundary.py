@@ -63,9 +63,9 @@ def test_importing_every_module_touches_no_device() -> None:
 def test_training_core_needs_no_library_of_the_command_line() -> None:
     """Nor does any workflow, its table or its comparison with the documents."""
     blocked = ("tyro", "matplotlib", "pooch", "requests", "platformdirs", "pandas", "PIL", "torch")
-    core = "checkpoint data.batches data.mnist data.paired_files data.synthetic data.tabular"
-    core += " interop losses models optim parity prediction torch_rng training workflows.result"
-    core += " workflows.documented running"
+    core = "data.batches data.mnist data.paired_files data.synthetic data.tabular torch_compat"
+    core += " losses models optim parity training runs.checkpoint runs.prediction runs.result"
+    core += " runs.documented cli.run"
     program = BLOCK.format(blocked=blocked) + "".join(
         f"import jaxdnn.{module}\n" for module in core.split()
     )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import reference_torch.models
-from jaxdnn import interop, models
+from jaxdnn import models, torch_compat
 
 ACTIVATIONS = {
     "relu": (jax.nn.relu, torch.nn.ReLU),
@@ -34,7 +34,7 @@ def test_mlp_is_torchs_function_with_torchs_gradients(
     torch.manual_seed(seed)
     module = reference_torch.models.mlp(sizes, activation=theirs, flatten=flatten).double()
     tensors = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    params = interop.from_torch(tensors, like=jax.eval_shape(model.init, jax.random.key(0)))
+    params = torch_compat.from_torch(tensors, like=jax.eval_shape(model.init, jax.random.key(0)))
     generator = np.random.default_rng(seed)
     inputs = generator.normal(size=(samples, sizes[0]))
     weights = generator.normal(size=(samples, sizes[-1]))
@@ -51,14 +51,14 @@ def test_mlp_is_torchs_function_with_torchs_gradients(
 
     close(outputs, torch_outputs)
     close(input_grads, torch_inputs.grad)
-    grads = interop.to_torch(param_grads)
+    grads = torch_compat.to_torch(param_grads)
     for name, param in module.named_parameters():
         close(grads[name], param.grad)
 
 
 def test_start_is_torchs_uniform_in_one_over_root_fan_in() -> None:
     model = models.mlp((400, 300, 200))
-    ours = interop.to_torch(model.init(jax.random.key(0)))
+    ours = torch_compat.to_torch(model.init(jax.random.key(0)))
     torch.manual_seed(0)
     theirs = reference_torch.models.mlp((400, 300, 200)).state_dict()
     for layer, fan_in in (("net.0", 400), ("net.2", 300)):
@@ -86,7 +86,7 @@ def test_flattening_is_torchs(shape: tuple[int, ...]) -> None:
     model = models.mlp((12, 2), flatten=True)
     params = model.init(jax.random.key(0))
     module = reference_torch.models.mlp((12, 2), flatten=True)
-    module.load_state_dict({k: torch.tensor(v) for k, v in interop.to_torch(params).items()})
+    module.load_state_dict({k: torch.tensor(v) for k, v in torch_compat.to_torch(params).items()})
     inputs = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     expected = module(torch.tensor(inputs)).detach()
     np.testing.assert_allclose(model.apply(params, jnp.asarray(inputs)), expected, atol=1e-6)
@@ -123,7 +123,7 @@ NETWORKS = {
 def test_network_is_torchs_function_with_torchs_gradients(x64: None, name: str) -> None:
     model, make, shape = NETWORKS[name]
     params = jax.jit(model.init)(jax.random.key(0))
-    module = reference_torch.models.load_start(make(), interop.to_torch(params))
+    module = reference_torch.models.load_start(make(), torch_compat.to_torch(params))
     inputs = np.random.default_rng(0).normal(size=shape)
 
     outputs = model.apply(params, jnp.asarray(inputs))
@@ -137,7 +137,7 @@ def test_network_is_torchs_function_with_torchs_gradients(x64: None, name: str) 
     np.testing.assert_allclose(outputs, expected.detach(), rtol=1e-12, atol=1e-12)
     assert torch_inputs.grad is not None
     np.testing.assert_allclose(input_grads, torch_inputs.grad, rtol=1e-12, atol=1e-12)
-    grads = interop.to_torch(param_grads)
+    grads = torch_compat.to_torch(param_grads)
     assert set(grads) == {key for key, _ in module.named_parameters()}
     for key, param in module.named_parameters():
         np.testing.assert_allclose(grads[key], param.grad, rtol=1e-12, atol=1e-11, err_msg=key)
@@ -146,7 +146,7 @@ def test_network_is_torchs_function_with_torchs_gradients(x64: None, name: str) 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_start_is_within_torchs_bound_and_fills_it(name: str) -> None:
     model, make, _ = NETWORKS[name]
-    ours = interop.to_torch(jax.jit(model.init)(jax.random.key(3)))
+    ours = torch_compat.to_torch(jax.jit(model.init)(jax.random.key(3)))
     fan_in = {
         key.removesuffix(".weight"): tensor[0].numel()
         for key, tensor in make().state_dict().items()

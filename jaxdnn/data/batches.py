@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key
 
 from jaxdnn.errors import ConfigError, DataError
-from jaxdnn.torch_rng import Generator
+from jaxdnn.torch_compat.rng import Generator
 
 __all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "random_split", "shuffle"]
 
@@ -120,7 +120,9 @@ class DataLoader:
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1; got {batch_size}.")
         if shuffle and generator is None:
-            raise ConfigError("shuffle=True needs a generator: jaxdnn.torch_rng.Generator(seed).")
+            raise ConfigError(
+                "shuffle=True needs a generator: jaxdnn.torch_compat.Generator(seed)."
+            )
         self.dataset = dataset
         self.batch_size = batch_size
         self.shuffle = shuffle

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxdnn.data import idx, mnist_download
+from jaxdnn.data.files import write_atomically
 from jaxdnn.errors import DataError
-from jaxdnn.files import write_atomically
 
 __all__ = ["FILES", "MEAN", "MNIST", "STD", "default_cache", "load"]
 

@@ -1,7 +1,8 @@
 """The tutorials' generated data sets, as torch draws them after a seed.
 
-Each function takes a `jaxdnn.torch_rng.Generator` and leaves it where the document's listing leaves
-torch's, so that what is drawn next, a network's start or a shuffle, follows as it does there.
+Each function takes a `jaxdnn.torch_compat.Generator` and leaves it where the document's listing
+leaves torch's, so that what is drawn next, a network's start or a shuffle, follows as it does
+there.
 """
 
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from jaxdnn.torch_rng import Generator
+from jaxdnn.torch_compat.rng import Generator
 
 __all__ = ["Line", "Split", "Sums", "line", "split", "sums"]
 

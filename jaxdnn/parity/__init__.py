@@ -7,7 +7,7 @@ their start. `TRAPS` is the catalogue of mistakes that are known by name.
 Below them, an observation is an ordered mapping from ``phase/tensor`` to a NumPy array, in the
 order in which a step computes them: ``batch/…``, ``loss``, ``grad/…``, ``optimizer/…``,
 ``param/…``. Tensors have torch's names and layout. Each framework yields its observations step by
-step (`observe`, `reference_torch.observe.observe`), and `compare` takes two such streams.
+step (`observe`, `reference_torch.parity.observe.observe`), and `compare` takes two such streams.
 """
 
 from jaxdnn.parity.check import assert_port, check_port, replay

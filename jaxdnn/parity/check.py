@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import optax
 from jaxtyping import Array, Float, PyTree
 
-from jaxdnn import interop
+from jaxdnn import torch_compat
 from jaxdnn.parity import naming
 from jaxdnn.parity.compare import Divergence
 from jaxdnn.parity.port import Arrays, Port, steps_of
@@ -68,8 +68,8 @@ def check_port(
       optimizer: the port's, from optax or `jaxdnn.optim`.
       batches: pairs ``(x, y)`` of NumPy arrays, on which both train.
       from_torch: ``{torch name: array} -> params``, keeping the arrays' type. By default
-        `interop.from_torch`: a dictionary for each module under its dotted name, with ``kernel``
-        (in, out) or HWIO, ``scale`` and ``bias``.
+        `torch_compat.from_torch`: a dictionary for each module under its dotted name, with
+        ``kernel`` (in, out) or HWIO, ``scale`` and ``bias``.
       to_torch: its inverse for any tree like the parameters; by default found by following every
         element through ``from_torch``.
       steps: at most so many batches; by default all. A few hundred find what a few do not.
@@ -208,7 +208,7 @@ def _port(
     stateful: bool,
 ) -> Port:
     if from_torch is None:
-        from_torch = interop.from_torch
+        from_torch = torch_compat.from_torch
     return Port(apply, loss, optimizer, from_torch, to_torch, activations, stateful)
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdnn.xla_flags import REDUCTION_FLAG
+from jaxdnn.runtime.xla_flags import REDUCTION_FLAG
 
 __all__ = ["canaries", "describe"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.nn import initializers
 from jaxtyping import Array, Key, PyTree
 
-from jaxdnn import interop
+from jaxdnn import torch_compat
 from jaxdnn.parity import environment, layout
 from jaxdnn.parity.compare import Divergence
 from jaxdnn.parity.port import Arrays
@@ -80,14 +80,14 @@ def check_initialisation(
       Massey, The Kolmogorov-Smirnov test for goodness of fit, Journal of the American Statistical
       Association, 1951.
     """
-    from reference_torch import description, training_run
+    from reference_torch.parity import description, training_run
 
     torch_draws = training_run.starts(torch_init, seed=seed)
     first = next(torch_draws)
     shapes = {name: array.shape for name, array in first.items()}
     if to_torch is None:
         with jax.enable_x64(True):
-            to_torch = layout.trace(from_torch or interop.from_torch, shapes).to_torch
+            to_torch = layout.trace(from_torch or torch_compat.from_torch, shapes).to_torch
     sizes = [array.size for array in first.values() if array.size]
     draws = int(np.clip(math.ceil(_VALUES / min(sizes)), _FEWEST_DRAWS, 4000))
     theirs = _pooled(itertools.islice(itertools.chain([first], torch_draws), draws))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxdnn import interop
+from jaxdnn import torch_compat
 from jaxdnn.parity.compare import Observation
 from jaxdnn.parity.states import optimizer_tensors
 from jaxdnn.training import Batch, Loss, TrainState, train_step
@@ -30,7 +30,7 @@ def observe(
 
     Yields:
       For each step an ordered mapping ``phase/tensor -> array``, as
-      `reference_torch.observe.observe` yields it for the same step in torch.
+      `reference_torch.parity.observe.observe` yields it for the same step in torch.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,10 +48,10 @@ def observe(
         state, info = _compiled_step(loss, optimizer, state, batch)
         seen = {f"batch/{i}": np.array(array) for i, array in enumerate(batch)}
         seen["loss"] = np.asarray(info.loss)
-        grads = interop.to_torch(info.grads)
+        grads = torch_compat.to_torch(info.grads)
         seen |= {f"grad/{name}": array for name, array in grads.items()}
-        seen |= optimizer_tensors(state.opt_state, interop.to_torch, like=state.params)
-        params = interop.to_torch(state.params)
+        seen |= optimizer_tensors(state.opt_state, torch_compat.to_torch, like=state.params)
+        params = torch_compat.to_torch(state.params)
         seen |= {f"param/{name}": array for name, array in params.items()}
         yield seen
 

@@ -31,7 +31,7 @@ def candidates(header: Header) -> Iterator[tuple[str, Transformation]]:
     """Transformations that a port may have instead, each with one mistake.
 
     Args:
-      header: as `reference_torch.description.describe` makes it.
+      header: as `reference_torch.parity.description.describe` makes it.
 
     Yields:
       The name of the trap in `jaxdnn.parity.TRAPS`, and the transformation that falls into it.

@@ -23,7 +23,7 @@ Batches = Sequence[tuple[np.ndarray, np.ndarray]]
 
 @runtime_checkable
 class Source(Protocol):
-    """A torch run, as `reference_torch.recording` describes it."""
+    """A torch run, as `reference_torch.parity.recording` describes it."""
 
     @property
     def header(self) -> Mapping[str, Any]:
@@ -51,20 +51,20 @@ class Live:
     """Torch itself."""
 
     def __init__(self, run: Any) -> None:
-        from reference_torch import description
+        from reference_torch.parity import description
 
         self._run = run
         self.header = description.describe(run)
 
     def start(self) -> Arrays:
         """The parameters and buffers before the first step."""
-        from reference_torch import training_run
+        from reference_torch.parity import training_run
 
         return training_run.start(self._run)
 
     def steps(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
         """What each step computed, if wanted with float32 states, or with a layer's mistake."""
-        from reference_torch import training_run
+        from reference_torch.parity import training_run
 
         run = self._run if samples else dataclasses.replace(self._run, samples=0)
         return training_run.steps(run, mistake=mistake)
@@ -75,7 +75,7 @@ class Live:
 
     def mistakes(self) -> Iterator[str]:
         """Mistakes that torch can make in the layers of its network."""
-        from reference_torch import mistakes
+        from reference_torch.parity import mistakes
 
         return mistakes.ways(self.header["functions"])
 
@@ -103,7 +103,8 @@ def live(
       ImportError: torch is not installed.
     """
     try:
-        from reference_torch import TorchRun, training_run
+        from reference_torch import TorchRun
+        from reference_torch.parity import training_run
     except ImportError as error:
         raise ImportError(
             "torch is not installed here; install jaxdnn[torch], or record the run where it is "

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdnn import torch_rng
+from jaxdnn import torch_compat
 from jaxdnn.errors import ConfigError
+from jaxdnn.runs.result import Result
 from jaxdnn.workflows.config import require_positive, require_seed
-from jaxdnn.workflows.result import Result
 
 __all__ = [
     "SEED",
@@ -186,7 +186,7 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
     one, two, three = (jnp.array(float(number)) for number in (1, 2, 3))
     square = jnp.ones((2, 2))
     v = jnp.array([0.1, 1.0, 0.0001])
-    normals = jnp.asarray(torch_rng.Generator(seed).randn(3), v.dtype)
+    normals = jnp.asarray(torch_compat.Generator(seed).randn(3), v.dtype)
 
     y, doublings = jax.jit(doubled)(normals, config.norm_limit)
     products = jax.jit(jacobian_products)(normals, v, config.norm_limit)

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from jaxdnn import torch_rng
+from jaxdnn import torch_compat
 from jaxdnn.data.batches import DataLoader, TensorDataset, random_split
 from jaxdnn.data.paired_files import PairedFiles
 from jaxdnn.errors import ConfigError
+from jaxdnn.runs.result import Result
 from jaxdnn.workflows.config import require_count, require_seed
 from jaxdnn.workflows.momentum_sgd import draw_network
-from jaxdnn.workflows.result import Result
 
 __all__ = ["SEED", "Config", "Normals", "normals", "run"]
 
@@ -52,7 +52,7 @@ class Normals(NamedTuple):
     c: Float32[np.ndarray, "500 1"]
 
 
-def normals(generator: torch_rng.Generator) -> Normals:
+def normals(generator: torch_compat.Generator) -> Normals:
     """The document's arrays, drawn after the network 20-13-8-3 was built."""
     draw_network(generator)
     return Normals(
@@ -78,7 +78,7 @@ def run(seed: int = SEED, config: Config = Config()) -> Result:
       20
     """
     require_seed(seed)
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     drawn = normals(generator)
     a, b, c = TensorDataset(*drawn)[0]
     samples = TensorDataset(drawn.b, drawn.c)

@@ -14,13 +14,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from jaxdnn import interop, models, torch_rng, training
+from jaxdnn import models, torch_compat, training
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.optim import newton_step
+from jaxdnn.runs.result import Result
 from jaxdnn.training import StepInfo, TrainState
 from jaxdnn.workflows.config import Real, register, require_nonnegative, require_seed
-from jaxdnn.workflows.result import Result
 
 __all__ = [
     "MODEL",
@@ -162,9 +162,9 @@ MODEL = models.linear(1, 1, bias=False)
 
 def layer_start(seed: int) -> Params:
     """The weight that torch's ``nn.Linear(1, 1, bias=False)`` starts with after this seed."""
-    tensors = torch_rng.Generator(seed).linear(1, 1, bias=False)
+    tensors = torch_compat.Generator(seed).linear(1, 1, bias=False)
     like = jax.eval_shape(MODEL.init, jax.random.key(0))
-    return interop.from_torch({"linear.weight": tensors["weight"]}, like)
+    return torch_compat.from_torch({"linear.weight": tensors["weight"]}, like)
 
 
 def layer_loss(params: Params, x: Float[Array, "points 1"], y: Float[Array, "points 1"]) -> Scalar:

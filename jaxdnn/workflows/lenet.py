@@ -15,11 +15,13 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.execution import Progress
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
+from jaxdnn.runs import digits
+from jaxdnn.runs.digits import Inputs
+from jaxdnn.runs.execution import Progress
+from jaxdnn.runs.result import Result
 from jaxdnn.training import History, TrainState
-from jaxdnn.workflows import digits
 from jaxdnn.workflows.config import (
     Real,
     register,
@@ -27,9 +29,7 @@ from jaxdnn.workflows.config import (
     require_nonnegative,
     require_positive,
 )
-from jaxdnn.workflows.digits import Inputs
 from jaxdnn.workflows.mnist_dnn import normalise
-from jaxdnn.workflows.result import Result
 
 __all__ = [
     "CONVOLUTION",

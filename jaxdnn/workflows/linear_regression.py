@@ -16,13 +16,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxdnn import interop, models, torch_rng, training
+from jaxdnn import models, torch_compat, training
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.synthetic import Line, line
 from jaxdnn.errors import ConfigError
-from jaxdnn.execution import compile_and_run
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
+from jaxdnn.runs.execution import compile_and_run
+from jaxdnn.runs.result import Network, Result, Scatter, Training
 from jaxdnn.training import StepInfo, TrainState
 from jaxdnn.workflows.config import (
     Real,
@@ -31,7 +32,6 @@ from jaxdnn.workflows.config import (
     require_nonnegative,
     require_seed,
 )
-from jaxdnn.workflows.result import Network, Result, Scatter, Training
 
 __all__ = [
     "MODEL",
@@ -111,7 +111,7 @@ class History(NamedTuple):
 
 def data_and_start(seed: int, samples: int) -> tuple[Line, dict[str, Float[np.ndarray, "..."]]]:
     """Data and weights as torch draws them after a seed: ``w`` from N(0, 0.01²), ``b`` zero."""
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     data = line(generator, samples, w=TRUE_W, b=TRUE_B)
     return data, {"w": generator.normal(2, 1, std=0.01), "b": np.zeros(1, np.float32)}
 
@@ -238,21 +238,21 @@ def fit(key: Key[Array, ""], config: Config, data: Line) -> tuple[Weights, Histo
 # As a layer.
 
 
-def layer_start(seed: int, samples: int) -> tuple[Line, Params, torch_rng.Generator]:
+def layer_start(seed: int, samples: int) -> tuple[Line, Params, torch_compat.Generator]:
     """Data and layer as torch makes them after a seed, and the generator as it is then."""
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     data = line(generator, samples, w=TRUE_W, b=TRUE_B)
     generator.linear(2, 1)  # the default start, which is replaced
     tensors = {
         "net.0.weight": generator.normal(1, 2, std=0.01),
         "net.0.bias": np.zeros(1, np.float32),
     }
-    params = interop.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
+    params = torch_compat.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
     return data, params, generator
 
 
 def layer_orders(
-    generator: torch_rng.Generator, epochs: int, samples: int
+    generator: torch_compat.Generator, epochs: int, samples: int
 ) -> Int[np.ndarray, "epochs samples"]:
     """The samples' order in each epoch of a torch DataLoader that shuffles."""
     return np.stack([generator.loader_order(samples, shuffle=True) for _ in range(epochs)])

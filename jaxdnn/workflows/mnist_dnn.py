@@ -17,11 +17,13 @@ from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
 from jaxdnn.data.mnist import MEAN, MNIST, STD
-from jaxdnn.execution import Progress
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
+from jaxdnn.runs import digits
+from jaxdnn.runs.digits import Inputs
+from jaxdnn.runs.execution import Progress
+from jaxdnn.runs.result import Result
 from jaxdnn.training import History, TrainState
-from jaxdnn.workflows import digits
 from jaxdnn.workflows.config import (
     Real,
     register,
@@ -29,8 +31,6 @@ from jaxdnn.workflows.config import (
     require_nonnegative,
     require_positive,
 )
-from jaxdnn.workflows.digits import Inputs
-from jaxdnn.workflows.result import Result
 
 __all__ = [
     "MODEL",

@@ -15,10 +15,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxdnn import interop, models, torch_rng, training
+from jaxdnn import models, torch_compat, training
 from jaxdnn.errors import ConfigError
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
+from jaxdnn.runs.result import Result
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import (
     Real,
@@ -27,7 +28,6 @@ from jaxdnn.workflows.config import (
     require_nonnegative,
     require_seed,
 )
-from jaxdnn.workflows.result import Result
 
 __all__ = [
     "MODEL",
@@ -102,13 +102,13 @@ class Data(NamedTuple):
 
 def data(seed: int) -> Data:
     """The samples as torch draws them after a seed: uniform features up to 100, random labels."""
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     inputs = generator.rand(SAMPLES, 20) * np.float32(100)
     labels = generator.randint(0, 3, (SAMPLES,))
     return Data(jnp.asarray(inputs), jnp.asarray(labels, jnp.int32))
 
 
-def draw_network(generator: torch_rng.Generator) -> dict[str, Float[np.ndarray, "..."]]:
+def draw_network(generator: torch_compat.Generator) -> dict[str, Float[np.ndarray, "..."]]:
     """The network's tensors by torch's names, as torch draws them."""
     layers = {
         "linear1": generator.linear(20, 13, bias=False),
@@ -120,8 +120,8 @@ def draw_network(generator: torch_rng.Generator) -> dict[str, Float[np.ndarray, 
 
 def start(seed: int) -> Params:
     """The network as torch starts it after a seed."""
-    tensors = draw_network(torch_rng.Generator(seed))
-    return interop.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
+    tensors = draw_network(torch_compat.Generator(seed))
+    return torch_compat.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
 
 
 def loss(
@@ -210,7 +210,7 @@ def full_batch_steps(epochs: int, batches: int) -> int:
 
 def orders(seed: int, epochs: int, samples: int = SAMPLES) -> Int[np.ndarray, "epochs samples"]:
     """The orders of a torch DataLoader that shuffles, for each epoch after a seed."""
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     return np.stack([generator.loader_order(samples, shuffle=True) for _ in range(epochs)])
 
 

@@ -15,14 +15,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxdnn import checkpoint, interop, models, torch_rng, training
+from jaxdnn import models, torch_compat, training
 from jaxdnn.data import synthetic
 from jaxdnn.data.synthetic import Split
 from jaxdnn.errors import ConfigError
-from jaxdnn.execution import Progress
-from jaxdnn.host_loop import run_epochs
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
+from jaxdnn.runs import checkpoint
+from jaxdnn.runs.execution import Progress
+from jaxdnn.runs.host_loop import run_epochs
+from jaxdnn.runs.result import Network, Result, Training
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import (
     Real,
@@ -31,7 +33,6 @@ from jaxdnn.workflows.config import (
     require_nonnegative,
     require_seed,
 )
-from jaxdnn.workflows.result import Network, Result, Training
 
 __all__ = [
     "MODEL",
@@ -83,10 +84,12 @@ class Config:
 
 def data_and_start(seed: int, samples: int) -> tuple[Split, Params]:
     """Samples, their split and the network as torch makes them after a seed, in this order."""
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     data = synthetic.split(generator, *synthetic.sums(generator, samples))
-    tensors = interop.mlp_start(generator, SIZES)
-    return data, interop.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
+    tensors = torch_compat.mlp_start(generator, SIZES)
+    return data, torch_compat.from_torch(
+        tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0))
+    )
 
 
 def loss(
@@ -197,7 +200,7 @@ def run(
         reloaded, _ = checkpoint.load(file, like=jax.eval_shape(lambda: state.params))
     same = np.array_equal(outputs, predict(reloaded, test_x), equal_nan=True)
 
-    shapes = {name: list(a.shape) for name, a in interop.to_torch(state.params).items()}
+    shapes = {name: list(a.shape) for name, a in torch_compat.to_torch(state.params).items()}
     figures = {
         "sum_classifier.accuracy": {"as_printed": as_printed, "as_meant": as_meant},
         "sum_classifier.loss": {"first": losses[0], "last": losses[-1]},

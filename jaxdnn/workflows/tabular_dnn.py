@@ -14,20 +14,20 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, Key
 
-from jaxdnn import interop, models, torch_rng, training
+from jaxdnn import models, torch_compat, training
 from jaxdnn.data import synthetic, tabular
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.csv_file import listed
 from jaxdnn.data.synthetic import Split
 from jaxdnn.data.tabular import Standardisation, Table
 from jaxdnn.errors import ConfigError, DataError
-from jaxdnn.execution import Progress
-from jaxdnn.host_loop import run_epochs
 from jaxdnn.losses import bce
 from jaxdnn.models import Model, Params
+from jaxdnn.runs.execution import Progress
+from jaxdnn.runs.host_loop import run_epochs
+from jaxdnn.runs.result import Network, Result, Training
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import Real, register, require_count, require_nonnegative, require_seed
-from jaxdnn.workflows.result import Network, Result, Training
 
 __all__ = [
     "HIDDEN",
@@ -123,10 +123,10 @@ def data_and_start(
     Returns:
       The two parts, the network's parameters, and how the features were standardised, if they were.
     """
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     data = synthetic.split(generator, table.features, table.labels[:, None])
     features = table.features.shape[1]
-    tensors = interop.mlp_start(generator, (features, *HIDDEN, 1))
+    tensors = torch_compat.mlp_start(generator, (features, *HIDDEN, 1))
     like = jax.eval_shape(model(features).init, jax.random.key(0))
     scale = None
     if standardise:
@@ -135,7 +135,7 @@ def data_and_start(
             train_features=tabular.standardise(data.train_features, scale),
             test_features=tabular.standardise(data.test_features, scale),
         )
-    return data, interop.from_torch(tensors, like=like), scale
+    return data, torch_compat.from_torch(tensors, like=like), scale
 
 
 def loss(

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdnn import models, torch_rng
+from jaxdnn import models, torch_compat
 from jaxdnn.losses import mse
+from jaxdnn.runs.result import Result
 from jaxdnn.training import StepInfo
 from jaxdnn.workflows.config import (
     Real,
@@ -23,7 +24,6 @@ from jaxdnn.workflows.config import (
     require_nonnegative,
     require_seed,
 )
-from jaxdnn.workflows.result import Result
 
 __all__ = [
     "SEED",
@@ -77,7 +77,7 @@ def data_and_start(
     Returns:
       The inputs, the targets, and the weights ``w1`` and ``w2``.
     """
-    generator = torch_rng.Generator(seed)
+    generator = torch_compat.Generator(seed)
     x, y = generator.randn(100, 1000), generator.randn(100, 10)
     return x, y, {"w1": generator.randn(1000, 100), "w2": generator.randn(100, 10)}
 

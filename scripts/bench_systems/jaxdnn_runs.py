@@ -13,10 +13,10 @@ import numpy as np
 
 from bench_systems import digits
 from bench_systems.settings import Run, Settings
-from jaxdnn import ensemble as ensembles
 from jaxdnn import training
 from jaxdnn.data import mnist, tabular
 from jaxdnn.data.batches import shuffle
+from jaxdnn.runs import ensemble as ensembles
 from jaxdnn.workflows import linear_regression, mnist_dnn, tabular_dnn
 
 __all__ = [
@@ -142,7 +142,7 @@ def _keep_programs() -> None:
 
 
 def ensemble(settings: Settings) -> Run:
-    """Many networks by `jaxdnn.ensemble`, as `jaxdnn sweep` trains them."""
+    """Many networks by `jaxdnn.runs.ensemble`, as `jaxdnn sweep` trains them."""
     _keep_programs()
     data = digits.load(settings)
     config = mnist_dnn.Config(epochs=settings.epochs)

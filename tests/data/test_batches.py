@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import reference_torch.data.batches as reference
 from jaxdnn.data.batches import DataLoader, Subset, TensorDataset, random_split
 from jaxdnn.errors import ConfigError, DataError
-from jaxdnn.torch_rng import Generator
+from jaxdnn.torch_compat.rng import Generator
 
 pytestmark = pytest.mark.filterwarnings("ignore:Length of split at index")
 

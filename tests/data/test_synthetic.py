@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import reference_torch.data.synthetic as reference
 from jaxdnn.data import synthetic
-from jaxdnn.torch_rng import Generator
+from jaxdnn.torch_compat.rng import Generator
 
 FUSES = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 SEEDS = st.integers(0, 2**32 - 1)

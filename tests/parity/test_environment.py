@@ -10,8 +10,8 @@ import sys
 import jax
 import pytest
 
-from jaxdnn import xla_flags
 from jaxdnn.parity import environment
+from jaxdnn.runtime import xla_flags
 
 FLAG = xla_flags.REDUCTION_FLAG
 NAME = FLAG.partition("=")[0]

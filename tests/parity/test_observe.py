@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import reference_torch.models
-import reference_torch.observe
-from jaxdnn import interop, models, parity
+import reference_torch.parity.observe
+from jaxdnn import models, parity, torch_compat
 from jaxdnn.training import TrainState
 
 SIZES = (4, 3, 2)
@@ -40,10 +40,10 @@ def test_both_sides_see_the_same(x64: None, name: str) -> None:
     make_ours, make_theirs = OPTIMIZERS[name]
     params = MODEL.init(jax.random.key(0))
     module = reference_torch.models.mlp(SIZES).double()
-    module.load_state_dict({k: torch.tensor(v) for k, v in interop.to_torch(params).items()})
+    module.load_state_dict({k: torch.tensor(v) for k, v in torch_compat.to_torch(params).items()})
 
     tensors = (tuple(torch.tensor(array) for array in batch) for batch in batches)
-    torch_run = reference_torch.observe.observe(
+    torch_run = reference_torch.parity.observe.observe(
         torch_loss, make_theirs(module.parameters()), module, tensors
     )
     optimizer = make_ours()
@@ -69,10 +69,12 @@ def test_observations_are_not_overwritten_by_later_steps(side: str) -> None:
         steps = list(parity.observe(loss, optimizer, state, batches))
     else:
         module = reference_torch.models.mlp(SIZES)
-        module.load_state_dict({k: torch.tensor(v) for k, v in interop.to_torch(params).items()})
+        module.load_state_dict(
+            {k: torch.tensor(v) for k, v in torch_compat.to_torch(params).items()}
+        )
         sgd = torch.optim.SGD(module.parameters(), lr=0.1)
         tensors = (tuple(torch.tensor(array) for array in batch) for batch in batches)
-        steps = list(reference_torch.observe.observe(torch_loss, sgd, module, tensors))
+        steps = list(reference_torch.parity.observe.observe(torch_loss, sgd, module, tensors))
     for key in ("param/net.0.weight", "grad/net.0.weight"):
         assert not np.array_equal(steps[0][key], steps[2][key])
 
@@ -82,7 +84,7 @@ def test_a_parameter_without_gradient_is_missing_not_zero() -> None:
     module = reference_torch.models.mlp(SIZES)
     module.net[0].requires_grad_(False)
     sgd = torch.optim.SGD(module.parameters(), lr=0.1)
-    [step] = reference_torch.observe.observe(
+    [step] = reference_torch.parity.observe.observe(
         torch_loss, sgd, module, [(torch.ones(5, 4), torch.ones(5, 2))]
     )
     assert "grad/net.0.weight" not in step

@@ -22,7 +22,7 @@ from jaxdnn import parity
 from jaxdnn.errors import CheckpointError
 from jaxdnn.parity import check, naming
 from jaxdnn.parity.source import Recording
-from reference_torch import recording
+from reference_torch.parity import recording
 
 STEPS, SAMPLES = 4, 6
 

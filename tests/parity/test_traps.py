@@ -15,8 +15,9 @@ from torch.optim import lr_scheduler
 
 from jaxdnn.parity import TRAPS, loss_mistakes, optimizer_mistakes
 from jaxdnn.parity.traps import Kind
-from reference_torch import TorchRun, mistakes
-from reference_torch.description import describe
+from reference_torch import TorchRun
+from reference_torch.parity import mistakes
+from reference_torch.parity.description import describe
 
 CLASSES = {"weight": [1.0, 2.0], "ignore_index": -100, "reduction": "mean"}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from jaxdnn import torch_rng
+from jaxdnn import torch_compat
 from jaxdnn.errors import ConfigError
 from jaxdnn.workflows import data_loading
 from jaxdnn.workflows.data_loading import Config
@@ -14,7 +14,7 @@ from reference_torch.workflows import data_loading as reference
 
 @pytest.mark.parametrize("seed", [0, 420])
 def test_arrays_are_torchs(seed: int) -> None:
-    ours = data_loading.normals(torch_rng.Generator(seed))
+    ours = data_loading.normals(torch_compat.Generator(seed))
     theirs = reference.normals(seed)
     assert ours._fields == theirs._fields
     for array, tensor in zip(ours, theirs, strict=True):

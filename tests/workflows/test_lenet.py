@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 import reference_torch.models
-from jaxdnn import interop
+from jaxdnn import torch_compat
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.workflows import lenet
 from reference_torch.workflows import lenet as reference
@@ -17,7 +17,7 @@ def test_scores_loss_and_gradients_are_torchs(x64: None, mnist_data: MNIST) -> N
     torch.manual_seed(0)
     module = reference.init().double()
     tensors = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    params = interop.from_torch(tensors, jax.eval_shape(lenet.MODEL.init, jax.random.key(0)))
+    params = torch_compat.from_torch(tensors, jax.eval_shape(lenet.MODEL.init, jax.random.key(0)))
 
     expected = reference.predict(module, torch.tensor(images))
     scores = jax.jit(lenet.predict)(params, jnp.asarray(images))
@@ -29,7 +29,7 @@ def test_scores_loss_and_gradients_are_torchs(x64: None, mnist_data: MNIST) -> N
         params, jnp.asarray(images), jnp.asarray(labels)
     )
     np.testing.assert_allclose(value, loss.detach(), rtol=1e-12)
-    named = interop.to_torch(grads)
+    named = torch_compat.to_torch(grads)
     assert len(named) == 10
     for name, parameter in module.named_parameters():
         assert parameter.grad is not None

@@ -17,12 +17,12 @@ import torch
 
 import reference_torch.losses
 import reference_torch.models
-import reference_torch.observe
-from jaxdnn import interop, losses, models, parity
+import reference_torch.parity.observe
+from jaxdnn import losses, models, parity, torch_compat
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import CheckpointError, ConfigError
-from jaxdnn.execution import Program
+from jaxdnn.runs.execution import Program
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.workflows import mnist_dnn as reference
@@ -90,9 +90,9 @@ def test_seeded_mistake_is_caught_where_it_is_made(
     model = models.mlp(sizes, flatten=True)
     params = model.init(KEY)
     module = reference_torch.models.mlp(sizes, flatten=True).double()
-    start = {name: torch.tensor(array) for name, array in interop.to_torch(params).items()}
+    start = {name: torch.tensor(array) for name, array in torch_compat.to_torch(params).items()}
     module.load_state_dict(start, strict=True)
-    torch_run = reference_torch.observe.observe(
+    torch_run = reference_torch.parity.observe.observe(
         reference.loss, reference.optimizer(module, reference.Config()), module, tensors(data)
     )
 
@@ -124,7 +124,7 @@ def test_whole_run_matches_torch(x64: None, mnist_data: MNIST) -> None:
     state, history = jax.jit(mnist_dnn.fit)(KEY, config, data)
 
     shuffle_key, init_key = jax.random.split(KEY)
-    start = interop.to_torch(mnist_dnn.init(init_key, config).params)
+    start = torch_compat.to_torch(mnist_dnn.init(init_key, config).params)
     model = reference.init(start)
     orders = (
         torch.tensor(np.array(shuffle(jax.random.fold_in(shuffle_key, epoch), 1632)))
@@ -136,7 +136,7 @@ def test_whole_run_matches_torch(x64: None, mnist_data: MNIST) -> None:
     np.testing.assert_allclose(history.losses, expected.losses, rtol=1e-12)
     np.testing.assert_allclose(history.test_accuracy, expected.test_accuracy, atol=1e-12)
     assert history.test_accuracy[-1] > 0.7
-    params = interop.to_torch(state.params)
+    params = torch_compat.to_torch(state.params)
     for name, tensor in model.state_dict().items():
         np.testing.assert_allclose(params[name], tensor, rtol=0, atol=1e-12)
 

@@ -1,0 +1,253 @@
+"""Pictures of a run."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jaxdnn.data.files import write_atomically
+from jaxdnn.errors import ConfigError
+from jaxdnn.runs.result import Result, Scatter
+
+__all__ = ["Curves", "check_format", "picture", "sweep_picture"]
+
+_ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".webp")
+
+
+def check_format(path: Path, *, option: str) -> None:
+    """Say now, rather than after the work is done, that matplotlib could not write such a file.
+
+    Args:
+      path: where a picture is to go; its ending decides the format.
+      option: the option that named it, for the message.
+
+    Raises:
+      ConfigError: the ending is not a known one.
+
+    Example:
+      >>> check_format(Path("loss.svg"), option="--plot")
+    """
+    if path.suffix.lower() not in _ENDINGS:
+        raise ConfigError(f"{option} {path}: name a file that ends in {', '.join(_ENDINGS)}.")
+
+
+def picture(path: Path, result: Result, *, title: str) -> None:
+    """Draw every curve of losses of a run, its test accuracies if there are several, its scatter.
+
+    A curve of many steps is drawn faintly, with its running mean. Losses that span more than a
+    factor of a hundred are drawn on a logarithmic scale.
+
+    Args:
+      path: the picture to write; its ending decides the format.
+      result: of a workflow with curves.
+      title: what was trained.
+
+    Raises:
+      OSError: the folder is missing or not writable.
+
+    Example:
+      >>> import tempfile
+      >>> file = Path(tempfile.mkdtemp()) / "loss.png"
+      >>> result = Result("a run", 0, None, {}, curves={"by hand": 1 / np.arange(1.0, 201)})
+      >>> picture(file, result, title="A run")
+      >>> file.stat().st_size > 1000
+      True
+    """
+    panels = 2 if result.scatter else 1
+    figure = Figure(figsize=(7 * panels, 4.2), layout="constrained")
+    all_axes = figure.subplots(1, panels, squeeze=False)[0]
+    _draw_curves(all_axes[0], result, title)
+    if result.scatter:
+        _draw_scatter(all_axes[1], result.scatter)
+    _save(figure, path, title)
+
+
+class Curves(NamedTuple):
+    """What is drawn of one setting of a sweep.
+
+    Attributes:
+      label: the setting in words.
+      losses: of every step of the networks.
+      test_accuracy: after every epoch, between 0 and 1.
+    """
+
+    label: str
+    losses: Float[np.ndarray, "networks steps"]
+    test_accuracy: Float[np.ndarray, "networks epochs"]
+
+
+def sweep_picture(path: Path, curves: Sequence[Curves], *, title: str) -> None:
+    """Draw the losses and the test accuracies of a sweep, a line and a band for each setting.
+
+    The line is the mean over the networks of a setting, the band goes from the lowest to the
+    highest. Of many settings, those with the best last accuracies have colours and bands.
+
+    Args:
+      path: the picture to write; its ending decides the format.
+      curves: at least one.
+      title: what was trained.
+
+    Raises:
+      OSError: the folder is missing or not writable.
+    """
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    losses_axes, accuracy_axes = figure.subplots(1, 2)
+    ranks = sorted(range(len(curves)), key=lambda i: -curves[i].test_accuracy[:, -1].mean())
+    coloured = sorted(ranks[:_MOST_COLOURED])
+    colours = dict(zip(coloured, _scale(len(coloured)), strict=True))
+    others = ranks[_MOST_COLOURED : _MOST_COLOURED + _MOST_GREY]
+    for place, i in enumerate([*coloured, *others]):
+        _draw_setting(losses_axes, accuracy_axes, curves[i], colours.get(i), place)
+    steps, epochs = curves[0].losses.shape[1], curves[0].test_accuracy.shape[1]
+    window = _window(steps)
+    smoothed = f", mean of {window} steps" if window > 1 else ""
+    losses_axes.set(xlabel="step", ylabel=f"loss{smoothed}", xlim=(min(1, steps - 1), steps))
+    _scale_losses(losses_axes, [curves[i].losses for i in coloured])
+    accuracy_axes.set(xlabel="epoch", ylabel="test accuracy (%)")
+    for axes in (losses_axes, accuracy_axes):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.grid(alpha=0.3)
+    if epochs == 1:
+        accuracy_axes.set(xlabel="setting, as listed", xticks=[])
+    most = max(len(setting.losses) for setting in curves)
+    figure.suptitle(f"{title}: mean and range of {most} networks" if most > 1 else title)
+    heading = f"the best {len(coloured)} of {len(curves)}" if others else None
+    handles, labels = losses_axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", title=heading, fontsize="small")
+    _save(figure, path, title)
+
+
+_MOST_COLOURED, _MOST_GREY = 10, 200
+
+
+def _scale(count: int) -> list[Any]:
+    """As many colours, dark to light, in the order of the settings."""
+    return list(colormaps["viridis"](np.linspace(0, 0.9, count)))
+
+
+def _window(steps: int) -> int:
+    return max(1, steps // 50)
+
+
+def _smooth(losses: np.ndarray) -> np.ndarray:
+    """Running means of every row; what is too large or not finite breaks a line."""
+    window = _window(losses.shape[1])
+    rows = np.where(np.abs(losses) < _LARGEST, losses, np.nan).astype(np.float64)
+    return np.array([np.convolve(row, np.full(window, 1 / window), mode="valid") for row in rows])
+
+
+def _draw_setting(
+    losses_axes: Axes, accuracy_axes: Axes, setting: Curves, colour: Any, place: int
+) -> None:
+    smooth = _smooth(setting.losses)
+    window = _window(setting.losses.shape[1])
+    steps = np.arange(1, smooth.shape[1] + 1) + window // 2
+    epochs = np.arange(1, setting.test_accuracy.shape[1] + 1)
+    if len(epochs) == 1:  # side by side rather than above each other
+        epochs = np.array([place])
+    for axes, x, rows, label in (
+        (losses_axes, steps, smooth, setting.label),
+        (accuracy_axes, epochs, 100 * setting.test_accuracy, None),
+    ):
+        mean = rows.mean(0)
+        if colour is None:
+            style = "." if len(x) == 1 else "-"
+            axes.plot(x, mean, style, color="0.8", linewidth=0.6, zorder=1)
+            continue
+        axes.plot(x, mean, color=colour, label=label, marker="o" * (axes is accuracy_axes))
+        if len(rows) > 1 and len(x) > 1:
+            axes.fill_between(x, rows.min(0), rows.max(0), color=colour, alpha=0.2, linewidth=0)
+        elif len(rows) > 1:
+            axes.vlines(x, rows.min(0), rows.max(0), color=colour, alpha=0.5)
+
+
+def _scale_losses(axes: Axes, losses: Sequence[np.ndarray]) -> None:
+    """From nothing to a little above where the networks start; what diverges leaves the picture."""
+    smooth = [_smooth(rows) for rows in losses]
+    starts = np.concatenate([rows[:, 0] for rows in smooth])
+    values = np.concatenate([rows.ravel() for rows in smooth])
+    positive = values[values > 0]
+    starts = starts[np.isfinite(starts)]
+    if not len(starts) or not len(positive):
+        return
+    top = 1.1 * float(np.median(starts))
+    if top > 100 * positive.min():
+        axes.set_yscale("log")
+        axes.set_ylim(max(positive.min(), 1e-8 * top) / 2, 2 * top)
+    else:
+        axes.set_ylim(0, top)
+
+
+def _save(figure: Figure, path: Path, title: str) -> None:
+    ending = path.suffix[1:].lower()
+    # The same run draws the same bytes.
+    dated = {"pdf": "CreationDate", "svg": "Date"}
+    metadata = {dated[ending]: None} if ending in dated else None
+    with rc_context({"svg.hashsalt": title}), write_atomically(path) as file:
+        figure.savefig(file, format=ending, dpi=150, metadata=metadata)
+
+
+_COLOURS = (("#9ecae1", "#08519c"), ("#fdae6b", "#a63603"), ("#a1d99b", "#006d2c"))
+_MORE_COLOURS = ("#756bb1", "#636363")
+_LARGEST = 1e38
+
+
+def _draw_curves(axes: Axes, result: Result, title: str) -> None:
+    colours = [*_COLOURS, *((colour, colour) for colour in _MORE_COLOURS)]
+    # Of losses near the largest number, matplotlib finds no scale.
+    curves = {
+        name: np.where(np.abs(losses) < _LARGEST, losses, np.nan).astype(np.float64)
+        for name, losses in result.curves.items()
+    }
+    for (name, losses), (faint, strong) in zip(
+        curves.items(), itertools.cycle(colours), strict=False
+    ):
+        steps = np.arange(1, len(losses) + 1)
+        window = len(losses) // 50
+        if window < 2 or np.all(losses[1:] <= losses[:-1]):
+            axes.plot(steps, losses, color=strong, label=name)
+            continue
+        axes.plot(steps, losses, color=faint, linewidth=0.6)
+        mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+        middles = steps[window // 2 :][: len(mean)]
+        axes.plot(middles, mean, color=strong, label=f"{name}, mean of {window} steps")
+    losses = np.concatenate(list(curves.values()))
+    positive = losses[losses > 0]
+    longest = max(map(len, curves.values()))
+    axes.set(xlabel="step", ylabel="loss", title=title, xlim=(min(1, longest - 1), longest))
+    if len(positive) and positive.max() > 100 * positive.min():
+        # What has died out to rounding would leave no room for the rest.
+        axes.set_yscale("log")
+        axes.set_ylim(bottom=max(positive.min(), 1e-8 * positive.max()) / 2)
+    else:
+        axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.3)
+    handles = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+    accuracies = result.training.test_accuracy_by_epoch if result.training else None
+    if accuracies is not None and len(accuracies) > 1:
+        accuracy_axes = axes.twinx()
+        handles += accuracy_axes.plot(
+            np.linspace(0, longest, len(accuracies) + 1)[1:],
+            100 * accuracies,
+            "o--",
+            color="#d95f0e",
+            markersize=5,
+            clip_on=False,
+            label="test accuracy after an epoch",
+        )
+        accuracy_axes.set(ylabel="test accuracy (%)")
+    axes.legend(handles=handles, loc="best", framealpha=0.9)
+
+
+def _draw_scatter(axes: Axes, scatter: Scatter) -> None:
+    axes.scatter(scatter.x, scatter.y, s=4, color="#08519c", linewidths=0)
+    axes.set(xlabel=scatter.x_label, ylabel=scatter.y_label, title="the data")
+    axes.grid(alpha=0.3)

@@ -1,0 +1,304 @@
+"""The command ``jaxdnn sweep``: many networks of one workflow as one program."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import numpy as np
+
+from jaxdnn import workflows
+from jaxdnn.cli import flags, outputs
+from jaxdnn.cli.interruption import Interruption
+from jaxdnn.errors import ConfigError
+from jaxdnn.runs import sweep_results
+from jaxdnn.runs.grid import Grid, grid
+from jaxdnn.runtime import startup
+from jaxdnn.workflows import Workflow
+
+if TYPE_CHECKING:
+    from jaxdnn.runs.ensemble import Ensemble
+
+__all__ = ["WORKFLOWS", "run"]
+
+WORKFLOWS = ("mnist-dnn", "lenet")
+"""Those whose whole run is a function ``fit(key, config, data)`` that can be vmapped."""
+
+C = TypeVar("C")
+I = TypeVar("I")  # noqa: E741 (inputs)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is written."""
+
+    json: Path | None = None
+    """Every network's settings, losses and accuracies, unrounded, as JSON."""
+
+    plot: Path | None = None
+    """Picture of the losses and accuracies of every setting; None for no picture."""
+
+    checkpoint: Path | None = None
+    """The network with the best test accuracy, as safetensors under torch's names. What is chosen
+    by the test set looks a little better on it than on new images."""
+
+
+@dataclass(frozen=True)
+class Arguments(Generic[C, I]):
+    """The flags of ``jaxdnn sweep``: the workflow's own, the seeds, and files."""
+
+    config: C
+    inputs: I
+    files: Files
+    machine: startup.Machine
+
+    seeds: str = "8"
+    """How many (32 for 0 to 31), which (3,5,8), or from which to which (5:9); each decides
+    everything that is random in a network of every setting."""
+
+    batch_order: Literal["auto", "shared", "independent"] = "auto"
+    """Whether all networks see the batches of the first seed, or each those of its own seed; auto
+    is shared on a GPU, where one batch is gathered for all, and independent on a CPU, where
+    networks train one after the other and nothing is gained."""
+
+    chunk: int | None = None
+    """At most so many networks at a time; by default as many as memory holds."""
+
+
+def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> None:
+    """Parse a sweep's flags, train its networks, and write what was asked for.
+
+    Args:
+      workflow_id: one of `WORKFLOWS`.
+      words: the command line after it.
+      interruption: hears a signal while a compiled program runs.
+
+    Raises:
+      JaxdnnError: a flag, a file or the data is not as it should be.
+      OSError: what was computed could not be written, after all that could be is.
+      MemoryError: not even one network fits into memory.
+      SystemExit: a flag is unknown or misspelt, or help was asked for.
+    """
+    if workflow_id not in WORKFLOWS:
+        raise ConfigError(f"{workflow_id} cannot be swept; {' and '.join(WORKFLOWS)} can.")
+    workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
+    numbers, others = _split(workflow, module, words)
+    arguments = _parse(workflow, module, others)
+    networks = grid(arguments.config, numbers, arguments.seeds)
+    if arguments.chunk is not None and arguments.chunk < 1:
+        raise ConfigError(f"--chunk must be at least 1; got {arguments.chunk}.")
+    paths = {name: path for name, path in vars(arguments.files).items() if path is not None}
+    read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
+    outputs.check(paths, read)
+
+    import jax
+
+    from jaxdnn.cli import terminal
+    from jaxdnn.runs import ensemble
+    from jaxdnn.runtime.device import device_and_precision
+
+    ensemble.use_every_core(networks.networks)
+    startup.start(arguments.machine)
+    console = terminal.console()
+    with terminal.download_bars(console) as bars:
+        data, source = arguments.inputs.load(networks.seeds[0], bars)
+    _require_room(networks, len(data.train_labels))
+    device, precision = device_and_precision()
+    console.print(f"sweep of {workflow_id} on {device}, {precision}, {source}", markup=False)
+
+    shared = arguments.batch_order == "shared" or (
+        arguments.batch_order == "auto" and jax.default_backend() != "cpu"
+    )
+    shuffle_key = jax.random.split(jax.random.key(networks.seeds[0]))[0] if shared else None
+    seeds, configs = networks.arrays()
+
+    with terminal.Tally(console) as tally:
+
+        def plan(at_a_time: int) -> None:
+            console.print(_plan(networks, at_a_time, shared=shared), markup=False)
+            tally.start(networks.networks, doing="training")
+
+        done = iter(range(1, networks.networks + 1))
+
+        def count(_: object) -> None:
+            # Networks beyond the last only fill a chunk.
+            if number := next(done, None):
+                tally.advance(f"network {number}")
+
+        trained = interruption.wait_for(
+            lambda: ensemble.train_ensemble(
+                module.fit,
+                seeds,
+                configs,
+                data,
+                shuffle_key=shuffle_key,
+                chunk=arguments.chunk,
+                on_plan=plan,
+                # A program that calls back is not kept in the cache of compiled programs.
+                on_network=count if console.is_terminal else None,
+                tell=lambda text: console.print(text, markup=False),
+            )
+        )
+    trained = sweep_results.exact(trained, test_samples=len(data.test_labels))
+    if not trained.finite.any():
+        paths.pop("checkpoint", None)  # there is no best network
+    settings = list(sweep_results.summarise(networks, trained))
+    about = {
+        "workflow": workflow_id,
+        "device": device,
+        "precision": precision,
+        "data_source": source,
+        "batch_order": "shared" if shared else "independent",
+        "chunks": list(trained.chunks),
+        "compile_seconds": trained.compile_seconds,
+        "train_seconds": trained.train_seconds,
+    }
+    written, failures = _write(workflow, networks, trained, settings, about, paths)
+    _report(console, networks, trained, settings)
+    for description, path in written:
+        console.print(f"{description} in {path}", markup=False)
+    if failures:
+        raise OSError("; ".join(failures))
+
+
+def _numbers(module: ModuleType) -> list[str]:
+    """The hyperparameters that a sweep may vary, the leaves of the configuration."""
+    import jax
+
+    paths, _ = jax.tree_util.tree_flatten_with_path(module.Config())
+    return [path[0].name for path, _ in paths]
+
+
+def _parse(workflow: Workflow, module: ModuleType, words: Sequence[str]) -> Arguments:
+    import tyro
+
+    numbers = ", ".join(f"--{name.replace('_', '-')}" for name in _numbers(module))
+    return tyro.cli(
+        Arguments[module.Config, module.Inputs],
+        prog=f"jaxdnn sweep {workflow.id}",
+        description=f"{workflow.title}: many networks as one program. {numbers} take a number "
+        "(0.1), several (0.003,0.01,0.1), or a range with both ends: FROM:TO:COUNT (0:0.9:10) or, "
+        "in equal ratios, FROM:TO:COUNTlog (0.003:0.3:8log). Every combination is trained with "
+        "every seed.",
+        args=list(words),
+        default=Arguments(
+            module.Config(),
+            module.Inputs(),
+            Files(plot=Path(f"sweep-{workflow.id}.png")),
+            startup.Machine(),
+        ),
+        registry=flags.real_parsers("VALUES"),
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _split(
+    workflow: Workflow, module: ModuleType, words: Sequence[str]
+) -> tuple[dict[str, str], list[str]]:
+    """The hyperparameters' values, as texts by name, and the other flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for name in _numbers(module):
+        options = {f"--{name}", f"--{name.replace('_', '-')}"}
+        parser.add_argument(*sorted(options), dest=name, metavar="VALUES")
+    try:
+        found, others = parser.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ConfigError(
+            f"{error.argument_name} needs values: a number, 0.003,0.01,0.1 or 0.003:0.3:8log."
+        ) from error
+    return {name: text for name, text in vars(found).items() if text is not None}, others
+
+
+def _require_room(networks: Grid, samples: int) -> None:
+    """Raise ConfigError if the losses of all networks, which are kept, do not fit into memory."""
+    import jax
+
+    from jaxdnn.runtime.memory import host_free_bytes
+
+    steps = networks.config.epochs * -(-samples // networks.config.batch_size)
+    size = np.dtype(jax.dtypes.canonicalize_dtype(float)).itemsize
+    needed, free = size * networks.networks * steps, host_free_bytes()
+    if 3 * needed > free:  # as they come, together, and as the picture draws them
+        raise ConfigError(
+            f"The losses of {networks.networks:,} networks of {steps:,} steps take "
+            f"{needed / 1e9:,.1f} GB, more than the {free / 1e9:,.1f} GB of free memory allow; "
+            "sweep fewer values, seeds or epochs."
+        )
+
+
+def _plan(networks: Grid, at_a_time: int, *, shared: bool) -> str:
+    count, seeds = networks.networks, len(networks.seeds)
+    text = f"{count:,} network{'s' * (count > 1)}"
+    if networks.settings > 1:
+        text += f": {networks.settings:,} settings of {', '.join(networks.varied)}"
+        text += f", {seeds:,} seed{'s' * (seeds > 1)} each" if seeds > 1 else ""
+    if at_a_time < count:
+        text += f"; {-(-count // at_a_time):,} chunks of {at_a_time:,}"
+    return text + (f"; batches of seed {networks.seeds[0]} for all" if shared else "")
+
+
+def _write(
+    workflow: Workflow,
+    networks: Grid,
+    trained: "Ensemble",
+    settings: list[sweep_results.Setting],
+    about: dict[str, Any],
+    paths: dict[str, Path],
+) -> tuple[list[tuple[str, Path]], list[str]]:
+    """Write every file that was asked for, what cannot be made again first, whatever fails."""
+    from jaxdnn.cli import plots
+
+    def write_checkpoint(path: Path) -> None:
+        outputs.save_network(
+            path,
+            trained.params,
+            workflow=workflow.id,
+            config=sweep_results.settings_of(networks, trained.best),
+            preprocessing={"outputs": "digits"},
+        )
+
+    def write_plot(path: Path) -> None:
+        seeds = len(networks.seeds)
+        losses, accuracies = map(np.asarray, trained.history)
+        curves = [
+            plots.Curves(
+                sweep_results.label(setting.values) or "all seeds",
+                losses[i * seeds : (i + 1) * seeds].reshape(seeds, -1),
+                accuracies[i * seeds : (i + 1) * seeds],
+            )
+            for i, setting in enumerate(settings)
+        ]
+        plots.sweep_picture(path, curves, title=workflow.title)
+
+    return outputs.write(
+        paths,
+        {
+            "checkpoint": ("checkpoint of the best network", write_checkpoint),
+            "json": (
+                "measurements",
+                lambda path: sweep_results.write_json(path, networks, trained, settings, about),
+            ),
+            "plot": ("picture", write_plot),
+        },
+    )
+
+
+def _report(
+    console: Any, networks: Grid, trained: "Ensemble", settings: Sequence[sweep_results.Setting]
+) -> None:
+    from jaxdnn.cli import terminal
+
+    terminal.show_sweep(console, settings)
+    values = networks.values(trained.best // len(networks.seeds))
+    which = sweep_results.label({**values, "seed": networks.seed_of(trained.best)})
+    accuracy = trained.history.test_accuracy[trained.best, -1]
+    if trained.finite[trained.best]:
+        console.print(f"best network: {which}, test accuracy {accuracy:.2%}", style="bold")
+    else:
+        console.print("every network diverged: none is the best; lower lr", style="bold")
+    console.print(
+        f"compiling {trained.compile_seconds:.1f} s, training {trained.train_seconds:.1f} s "
+        f"({trained.train_seconds / networks.networks:.3g} s a network)"
+    )

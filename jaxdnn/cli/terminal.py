@@ -1,0 +1,396 @@
+"""What the command line shows: download bars, the progress of a run, and what it computed."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, SupportsFloat, SupportsInt
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+)
+from rich.table import Table
+
+from jaxdnn.runs import documented
+
+__all__ = [
+    "RunProgress",
+    "Tally",
+    "console",
+    "download_bars",
+    "show_figures",
+    "show_sweep",
+    "show_verification",
+]
+
+
+class _Console(Console):
+    """A console that goes quiet when its reader leaves; the run, and its files, go on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        # What is still buffered must not raise when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def console(*, quiet: bool = False) -> Console:
+    """Standard output, for lines that are not wrapped and numbers that are not coloured."""
+    return _Console(highlight=False, soft_wrap=True, quiet=quiet)
+
+
+class _DownloadBar:
+    """One download, in the form in which pooch reports it."""
+
+    def __init__(self, bars: Progress, description: str) -> None:
+        self._bars = bars
+        self._task: TaskID = bars.add_task(description, total=None, amount="")
+
+    @property
+    def total(self) -> int | None:
+        total = self._bars.tasks[self._task].total
+        return None if total is None else int(total)
+
+    @total.setter
+    def total(self, total: int | None) -> None:
+        self._bars.update(self._task, total=total or None)
+
+    def update(self, amount: int, /) -> None:
+        self._bars.update(self._task, advance=amount)
+        task = self._bars.tasks[self._task]
+        of_total = "" if task.total is None else f" of {decimal(int(task.total))}"
+        self._bars.update(self._task, amount=decimal(int(task.completed)) + of_total)
+
+    def reset(self) -> None:
+        self._bars.reset(self._task)
+
+    def close(self) -> None:
+        task = self._bars.tasks[self._task]
+        self._bars.update(self._task, total=task.completed or 1, completed=task.completed or 1)
+
+
+@contextmanager
+def download_bars(console: Console) -> Iterator[Callable[[str], _DownloadBar]]:
+    """A function that starts a download's progress bar, for as long as the context lasts."""
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("fetching {task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bars:
+
+        def start(description: str) -> _DownloadBar:
+            if not console.is_terminal:
+                console.print(f"fetching {description}", markup=False)
+            return _DownloadBar(bars, description)
+
+        yield start
+
+
+class RunProgress:
+    """The progress bar of a training run, and a line for each epoch that is evaluated.
+
+    A `jaxdnn.runs.execution.Progress`: the compiled run calls it, from a thread of its own.
+
+    Args:
+      console: where to show it; on anything but a terminal only the lines are written.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._epochs = self._samples = self._batch_size = 1
+        self._first_report: tuple[float, int] | None = None  # its time, and the samples seen then
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("samples"),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("compiling", total=None, numbers="")
+
+    def __enter__(self) -> "RunProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
+        """Say what is to come: epochs, the samples of each, and the samples of a step."""
+        self._epochs, self._samples, self._batch_size = epochs, samples, batch_size
+
+    def on_step(self, epoch: SupportsInt, step: SupportsInt, loss: SupportsFloat) -> None:
+        """Move the bar."""
+        seen = int(epoch) * self._samples + min((int(step) + 1) * self._batch_size, self._samples)
+        now = time.perf_counter()
+        if self._first_report is None:
+            self._first_report = now, seen
+        start, seen_at_start = self._first_report
+        rate = (seen - seen_at_start) / max(now - start, 1e-9)  # 0 at the first report
+        self._bar.update(
+            self._task,
+            description=f"epoch {int(epoch) + 1}/{self._epochs}",
+            total=self._epochs * self._samples,
+            completed=seen,
+            numbers=f"loss {float(loss):.4f}" + (f"  {rate:,.0f} samples/s" if rate else ""),
+        )
+
+    def on_epoch(self, epoch: SupportsInt, test_accuracy: SupportsFloat) -> None:
+        """Write the epoch's line."""
+        self._bar.update(self._task, completed=(int(epoch) + 1) * self._samples)
+        # A full disk behind standard output must not end the run; what is written after it says so.
+        with contextlib.suppress(OSError):
+            self._console.print(
+                f"epoch {int(epoch) + 1}/{self._epochs}  test accuracy {float(test_accuracy):.2%}"
+            )
+
+
+def show_figures(
+    console: Console, figures: Mapping[str, Mapping[str, Any]], *, as_documented: bool
+) -> None:
+    """Print what a workflow computed, beside what its document prints.
+
+    Args:
+      console: where to print it.
+      figures: numbers, or nested lists of them, by entry and name.
+      as_documented: whether the settings are the document's, so that its figures are to come out.
+    """
+    printed = {(f.entry, f.name): f for f in documented.compare(figures)} if as_documented else {}
+    table = Table("figure", "", box=None, pad_edge=False)
+    if printed:
+        table.add_column("printed", justify="right")
+    table.add_column("here", justify="right")
+    if printed:
+        table.add_column("same")
+    for entry, values in figures.items():
+        title = entry.partition(".")[2].replace("_", " ")
+        for name, value in values.items():
+            figure = printed.get((entry, name))
+            cells = [title, name.replace("_", " ")]
+            if figure is not None:
+                cells += [_brief(figure.printed), _brief(figure.computed), _verdict(figure)]
+            elif printed:
+                cells += ["", _brief(value), ""]
+            else:
+                cells += [_brief(value)]
+            table.add_row(*cells)
+            title = ""
+    console.print(table, soft_wrap=False)
+    for entry, values in figures.items():
+        for name, value in values.items():
+            figure = printed.get((entry, name))
+            if _count(value) > _BRIEF and (figure or _count(value) <= _LONG):
+                title = f"{entry.partition('.')[2]}, {name}".replace("_", " ")
+                console.print(f"{title}:", markup=False)
+                for line in _lines(figure.computed if figure else value):
+                    console.print(f"  {line}")
+
+
+class Tally:
+    """A bar of things that are done one after the other.
+
+    Args:
+      console: where to show it; on anything but a terminal nothing is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> "Tally":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start(self, total: int, *, doing: str = "verifying") -> None:
+        """Say how many there are, and what is done with them."""
+        self._bar.update(self._task, total=total, description=doing)
+
+    def advance(self, done: str) -> None:
+        """Say which is done."""
+        self._bar.update(self._task, advance=1, description=f"{done} done")
+
+
+def show_verification(
+    console: Console, outcomes: Sequence[Any], figures: Sequence[Any], *, seconds: float
+) -> None:
+    """Show what came of `jaxdnn.verification`: the table, the figures, and what is wrong.
+
+    Args:
+      console: where.
+      outcomes: `jaxdnn.verification.verify.Outcome` of each row.
+      figures: `jaxdnn.verification.verify.Figures` of each workflow whose document prints some.
+      seconds: it took in all.
+    """
+    columns = (("activation", "output", "loss"), ("grad",), ("optimizer",), ("param",))
+    headings = ("workflow", "precision", "steps", *("loss", "grad", "state", "param"))
+    table = Table(*headings, "forms", "verdict", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
+    table.columns[1].min_width, table.columns[-1].min_width = len("precision"), len("inconclusive")
+    for column in table.columns[2:-1]:
+        column.justify = "right"
+    for outcome in outcomes:
+        for i, tier in enumerate(outcome.report.tiers):
+            found = [[e for e in map(tier.largest, phases) if e is not None] for phases in columns]
+            cells = [_error(tier, max(e for _, e in each)) if each else "-" for each in found]
+            first = i == 0
+            apart = max(outcome.forms.values(), default=None) if first else None
+            table.add_row(
+                f"{outcome.workflow} {outcome.row}" if first else "",
+                tier.precision,
+                str(tier.steps),
+                *cells,
+                "" if apart is None else _units(apart),
+                outcome.verdict if first else "",
+            )
+    # Numbers that are cut off are worse than lines that a narrow terminal breaks.
+    console.print(table, width=max(console.width, 97))
+    console.print(
+        "\nfloat64: the largest error, relative, in units of 1e-16; up to 10000 passes. float32: "
+        "one\nstep from each of many states, in multiples of torch's own rounding error; up to 3 "
+        "passes.\nforms: jitted steps against eager, scanned, one lane of a vmap, and sharded over "
+        "two devices,\nin units of 1e-16.",
+        markup=False,
+    )
+    if figures:
+        console.print()
+    for figure in figures:
+        missing = figure.printed - figure.reachable
+        text = f"{figure.workflow}: {figure.reproduced} of {figure.reachable} printed figures"
+        text += f", {missing} out of its listing's reach" if missing else ""
+        console.print(f"{text}: {figure.verdict}", markup=False)
+    for outcome in outcomes:
+        if outcome.verdict != "pass":
+            console.print(f"\n{outcome.workflow} {outcome.row}", markup=False)
+            console.print(str(outcome.report), markup=False)
+            for form, apart in outcome.forms.items():
+                console.print(f"jitted and {form}: {apart:.1e} apart", markup=False)
+    verdicts = [result.verdict for result in (*outcomes, *figures)]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}"
+        for verdict in ("pass", "fail", "inconclusive")
+        if verdict in verdicts
+    )
+    console.print(f"\n{counts} in {seconds:.0f} s", markup=False)
+
+
+def show_sweep(console: Console, settings: Sequence[Any]) -> None:
+    """Show what came of `jaxdnn.cli.sweep`: one row per combination of hyperparameters.
+
+    Args:
+      console: where.
+      settings: a `jaxdnn.runs.sweep_results.Setting` each; of many, those with the best means are
+        shown.
+    """
+    ranks = sorted(range(len(settings)), key=lambda i: -settings[i].mean)
+    shown = sorted(ranks[:_MOST_SETTINGS])
+    diverged = any(setting.diverged for setting in settings)
+    table = Table(box=None, pad_edge=False)
+    for name in settings[0].values:
+        table.add_column(name.replace("_", " "), justify="right")
+    for heading in ("accuracy", "sd", "lowest", "highest", "best seed"):
+        table.add_column(heading, justify="right")
+    if diverged:
+        table.add_column("diverged", justify="right")
+    table.add_column("")
+    for i in shown:
+        setting = settings[i]
+        table.add_row(
+            *(f"{value:.4g}" for value in setting.values.values()),
+            f"{setting.mean:.2%}",
+            "-" if setting.spread is None else f"{setting.spread:.2%}",
+            f"{setting.lowest:.2%}",
+            f"{setting.highest:.2%}",
+            "-" if setting.best_seed is None else str(setting.best_seed),
+            *([str(setting.diverged or "-")] if diverged else []),
+            "best" if i == ranks[0] and len(settings) > 1 else "",
+            style="bold" if i == ranks[0] and len(settings) > 1 else "",
+        )
+    console.print(table, soft_wrap=False)
+    if len(shown) < len(settings):
+        console.print(f"and {len(settings) - len(shown):,} settings that are worse", markup=False)
+
+
+_MOST_SETTINGS = 40
+
+
+def _error(tier: Any, error: float) -> str:
+    return _units(error) if tier.precision == "float64" else f"{error:.2f}"
+
+
+def _units(error: float) -> str:
+    """In units of 1e-16."""
+    units = error / 1e-16
+    return f"{units:.1f}" if units < 10 else f"{units:.0f}" if units < 1e5 else f"{units:.0e}"
+
+
+_BRIEF = 3
+"""The most numbers that stand in a cell; more are shown below the table."""
+
+_LONG = 20
+"""The most numbers that are shown although no document prints them."""
+
+_A_LINE = 6
+
+
+def _verdict(figure: documented.Figure) -> str:
+    if figure.reproduced == figure.size:
+        tolerance = documented.entries()[figure.entry].tolerance
+        return f"within {tolerance:g}, unseeded" if tolerance else "yes"
+    if not figure.reachable:
+        return "no, out of reach"
+    if figure.reproduced + figure.within_rounding == figure.size:
+        return f"{figure.reproduced}, and {figure.within_rounding} within rounding"
+    return f"{figure.reproduced} of {figure.size}"
+
+
+def _brief(value: Any) -> str:
+    if _count(value) > _BRIEF:
+        return f"{_count(value)} numbers"
+    return " ".join(map(_number, value)) if isinstance(value, list) else _number(value)
+
+
+def _count(value: Any) -> int:
+    return sum(map(_count, value)) if isinstance(value, list) else 1
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.10g}" if value == round(value, 10) else f"{value:.6g}"
+    return str(value)
+
+
+def _lines(value: list[Any]) -> Iterator[str]:
+    """A nested list of numbers, a row a line where it fits."""
+    if value and isinstance(value[0], list):
+        for row in value:
+            yield from _lines(row)
+        return
+    for start in range(0, len(value), _A_LINE):
+        yield " ".join(f"{_number(number):>12}" for number in value[start : start + _A_LINE])

@@ -1,0 +1,280 @@
+"""The command ``jaxdnn verify``: every workflow against torch and against the printed figures."""
+
+import importlib.util
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxdnn import workflows
+from jaxdnn.cli import terminal
+from jaxdnn.cli.interruption import Interruption
+from jaxdnn.errors import ConfigError
+from jaxdnn.runtime import startup
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jaxdnn.verification.verify import Figures, Outcome
+
+__all__ = ["Options", "run"]
+
+_DIGITS = {"lenet", "mnist-dnn"}
+_MOST_STEPS = 200
+_MOST_STEPS_OF_DIGITS = 100  # which are ten times as long
+_SAMPLES = 32
+_RECORDED_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Options:
+    """The flags of ``jaxdnn verify``.
+
+    Attributes:
+      workflows: ids; all of them if empty.
+      precision: ``float64``, ``float32`` or ``all``.
+      steps: at most so many of each row; None for the default.
+      json: where everything is written as JSON, or None.
+      html: where a page is written, or None.
+      data_dir: a folder with MNIST, or None.
+      record: where torch's side is saved instead of compared, or None.
+      replay: a file with torch's side, or None.
+      device: where JAX computes.
+      compile_cache: whether compiled programs are kept for the next time.
+    """
+
+    workflows: Sequence[str]
+    precision: str
+    steps: int | None
+    json: Path | None
+    html: Path | None
+    data_dir: Path | None
+    record: Path | None
+    replay: Path | None
+    device: startup.Device
+    compile_cache: bool
+
+
+def run(options: Options, interruption: Interruption) -> int:
+    """Verify, and show a table.
+
+    Args:
+      options: the command line.
+      interruption: hears a signal while programs run.
+
+    Returns:
+      0 if everything passes, 1 if something fails, 3 if something is inconclusive and nothing
+      fails.
+
+    Raises:
+      JaxdnnError: a flag, a file or the data is not as it should be.
+      OSError: a result could not be written.
+    """
+    _check(options)
+    console = terminal.console()
+    chosen = options.workflows or list(workflows.WORKFLOWS)
+    # A sharded step needs two devices, and a process has one CPU unless it is told otherwise.
+    count = "--xla_force_host_platform_device_count"
+    if count not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
+    machine = startup.Machine(device=options.device, compile_cache=options.compile_cache)
+    startup.prepare_environment(machine)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
+    if options.device == "gpu":
+        startup.start(machine)
+    # For torch: beside another worker, threads that spin cost more than they do.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if _DIGITS & set(chosen):
+        from jaxdnn.data import mnist
+
+        with terminal.download_bars(console) as bars:
+            mnist.load(options.data_dir, progress=bars)
+    if options.record is not None:
+        return interruption.wait_for(lambda: _record(options, chosen, console))
+    began = time.perf_counter()
+    with terminal.Tally(console) as tally:
+        results = interruption.wait_for(lambda: list(_results(options, chosen, tally)))
+    outcomes: list[Any] = [result for result in results if hasattr(result, "report")]
+    figures: list[Any] = [result for result in results if not hasattr(result, "report")]
+    terminal.show_verification(console, outcomes, figures, seconds=time.perf_counter() - began)
+    _write(options, outcomes, figures)
+    verdicts = {result.verdict for result in results}
+    return 1 if "fail" in verdicts else 3 if "inconclusive" in verdicts else 0
+
+
+def _check(options: Options) -> None:
+    """Raise ConfigError if something could not be done."""
+    from jaxdnn.data.files import check_writable, refuse_to_replace
+
+    if options.steps is not None and options.steps < 2:
+        raise ConfigError(f"--steps must be at least 2; got {options.steps}.")
+    if options.record is not None and options.replay is not None:
+        raise ConfigError("--record runs torch, --replay runs JAX; give one of them.")
+    if options.record is not None and (options.json or options.html):
+        raise ConfigError("--record compares nothing; leave out --json and --html.")
+    read = [options.replay] if options.replay is not None else []
+    for name in ("record", "json", "html"):
+        path = getattr(options, name)
+        if path is not None:
+            check_writable(path, option=f"--{name}")
+            refuse_to_replace(path, read, option=f"--{name}")
+    if options.replay is None and importlib.util.find_spec("torch") is None:
+        raise ConfigError(
+            "torch is not installed here: install jaxdnn[torch], or record the runs where it is "
+            "(jaxdnn verify --record FILE) and give --replay FILE."
+        )
+    if options.replay is not None and not options.replay.is_file():
+        raise ConfigError(f"--replay {options.replay} is not a file.")
+
+
+def _rows(chosen: Sequence[str]) -> list[str]:
+    from jaxdnn.verification.cases import CASES
+
+    return [row for row, case in CASES.items() if case.workflow in chosen]
+
+
+def _record(options: Options, chosen: Sequence[str], console: "Console") -> int:
+    from jaxdnn.data import mnist
+    from jaxdnn.verification import verify
+    from jaxdnn.verification.cases import CASES
+
+    rows = _rows(chosen)
+    needs_mnist = any(CASES[row].needs_mnist for row in rows)
+    assert options.record is not None
+    verify.record(
+        options.record,
+        rows,
+        data=mnist.load(options.data_dir)[0] if needs_mnist else None,
+        steps=options.steps or _RECORDED_STEPS,
+        samples=64,
+        on_row=lambda row: console.print(f"recording {CASES[row].workflow} {row}", markup=False),
+    )
+    size = options.record.stat().st_size / 1e6
+    console.print(f"recording of {size:.0f} MB in {options.record}", markup=False)
+    return 0
+
+
+Task = tuple[str, str, bool]
+"""What is verified (a row, the drawn data or the figures), its name, and whether with forms."""
+
+
+def _tasks(options: Options, chosen: Sequence[str]) -> Iterator[Task]:
+    """All, in the order of the table."""
+    from jaxdnn.runs import documented
+    from jaxdnn.verification.cases import CASES
+
+    recorded = None
+    if options.replay is not None:
+        from jaxdnn.parity.source import recorded_runs
+
+        recorded = recorded_runs(options.replay)
+    seen: set[str] = set()
+    for row in _rows(chosen):
+        if recorded is None or row in recorded:
+            yield "row", row, CASES[row].workflow not in seen
+            seen.add(CASES[row].workflow)
+    for workflow_id in chosen:
+        if documented.count(workflows.WORKFLOWS[workflow_id].family)[1]:
+            yield "figures", workflow_id, False
+    if "data-loading" in chosen and recorded is None:
+        yield "data", "data-loading", False
+
+
+def _results(
+    options: Options, chosen: Sequence[str], tally: "terminal.Tally"
+) -> Iterator["Outcome | Figures"]:
+    tasks = list(_tasks(options, chosen))
+    tally.start(len(tasks))
+    # The long ones first, so that none is left for the end.
+    turns = sorted(tasks, key=lambda task: not _is_of_digits(task))
+    context = multiprocessing.get_context("spawn")
+    workers = min(len(tasks), max(1, min(4, os.cpu_count() or 1)))
+    with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(), workers)) as pool:
+        futures = {pool.submit(_do, task, options): task for task in turns}
+        for future in as_completed(futures):
+            future.result()  # ends at once if a worker failed
+            tally.advance(futures[future][1])
+    results = {task: future.result() for future, task in futures.items()}
+    yield from (results[task] for task in tasks)
+
+
+def _is_of_digits(task: Task) -> bool:
+    from jaxdnn.verification.cases import CASES
+
+    kind, name, _ = task
+    return CASES[name].needs_mnist if kind == "row" else name in _DIGITS
+
+
+def _prepare(parent: int, workers: int) -> None:
+    """Set a worker up: cores of its own, and an end when its parent ends."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        # Each worker its own cores: threads of two that share them wait for each other.
+        cores = sorted(os.sched_getaffinity(0))
+        number = multiprocessing.current_process()._identity[0] - 1  # type: ignore[attr-defined]
+        os.sched_setaffinity(0, cores[number % workers :: workers] or cores)
+
+
+def _do(task: Task, options: Options) -> Any:
+    from jaxdnn.data import mnist
+    from jaxdnn.verification import verify
+
+    kind, name, with_forms = task
+    of_digits = _is_of_digits(task)
+    if kind == "data":
+        return verify.verify_data_loading()
+    if kind == "figures":
+        data = mnist.load(options.data_dir)[0] if of_digits else None
+        return verify.verify_figures(name, data)
+    both = ("float64", "float32")
+    needs_mnist = of_digits and options.replay is None
+    return verify.verify_case(
+        name,
+        data=mnist.load(options.data_dir)[0] if needs_mnist else None,
+        precisions=both if options.precision == "all" else (options.precision,),
+        steps=options.steps or (_MOST_STEPS_OF_DIGITS if of_digits else _MOST_STEPS),
+        samples=_SAMPLES,
+        recording=options.replay,
+        with_forms=with_forms,
+    )
+
+
+def _write(options: Options, outcomes: list["Outcome"], figures: list["Figures"]) -> None:
+    from jaxdnn.data.files import write_atomically
+    from jaxdnn.parity.report import page
+
+    if options.json is not None:
+        contents = {
+            "rows": [
+                {
+                    "workflow": outcome.workflow,
+                    "row": outcome.row,
+                    "verdict": outcome.verdict,
+                    "forms": dict(outcome.forms),
+                    "seconds": outcome.seconds,
+                    "report": outcome.report.to_dict(),
+                }
+                for outcome in outcomes
+            ],
+            "figures": [figure._asdict() | {"verdict": figure.verdict} for figure in figures],
+        }
+        with write_atomically(options.json) as file:
+            file.write(json.dumps(contents, allow_nan=False).encode() + b"\n")
+    if options.html is not None:
+        reports: list[tuple[str | None, Any]] = [
+            (f"{outcome.workflow} {outcome.row}", outcome.report) for outcome in outcomes
+        ]
+        with write_atomically(options.html) as file:
+            file.write(page("jaxdnn beside torch", reports).encode())

@@ -1,0 +1,248 @@
+"""How JAX starts: on which device, how precise, with which cache, and in how many processes.
+
+Everything here is a setting of JAX, to be made before JAX touches a device.
+"""
+
+import os
+import socket
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from jaxdnn.errors import ConfigError, RunError
+from jaxdnn.runtime import compilation_cache
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+__all__ = [
+    "Machine",
+    "Processes",
+    "many_processes",
+    "prepare_environment",
+    "start",
+    "start_processes",
+]
+
+Device = Literal["auto", "cpu", "gpu"]
+Precision = Literal["float32", "tf32", "bfloat16", "float64"]
+
+_PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "BF16_BF16_F32"}
+"""How matrix products are made; JAX's own default is a GPU's fastest, which is not float32."""
+
+_joining = threading.Event()
+
+_START_SECONDS = 120
+"""So long do processes wait for each other at the start."""
+
+_HEARTBEAT_SECONDS = 20
+"""After so many without a sign of life a process counts as dead; JAX's default is 100."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how it is computed."""
+
+    device: Device = "auto"
+    """The device; auto is a GPU if JAX finds one."""
+
+    precision: Precision | None = None
+    """Of all numbers (float32, float64), or of the factors of matrix products on a GPU (tf32,
+    bfloat16; convolutions are then as the GPU makes them fastest). By default float32, unless
+    JAX_ENABLE_X64 is set."""
+
+    compile_cache: bool = True
+    """Keep compiled programs in the user's cache folder, for the next start."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """In how many places it is computed."""
+
+    data_parallel: bool = False
+    """Share every batch out over all local devices."""
+
+    distributed: bool = False
+    """Share every batch out over the processes that Slurm, Open MPI or Kubernetes started."""
+
+    coordinator: str | None = None
+    """HOST:PORT of the process 0, where none of these started the processes."""
+
+    processes: int | None = None
+    """How many there are, if a coordinator is given."""
+
+    process: int | None = None
+    """The number of this one, from 0, if a coordinator is given."""
+
+
+def prepare_environment(machine: Machine) -> None:
+    """Make JAX's settings for processes that are yet to start, and for JAX if it is not imported.
+
+    Args:
+      machine: as the user wants it.
+
+    Raises:
+      ConfigError: the folder of the compilation cache cannot be written.
+    """
+    for name, value in _settings(machine).items():
+        os.environ[name.upper()] = str(value)
+
+
+def start(machine: Machine) -> None:
+    """Make JAX's settings; no device is touched but to see that it is there.
+
+    Args:
+      machine: as the user wants it.
+
+    Raises:
+      ConfigError: there is no such device, or it has no such precision.
+    """
+    _configure(machine)
+    _check(machine)
+
+
+def _configure(machine: Machine) -> None:
+    import jax
+
+    for name, value in _settings(machine).items():
+        jax.config.update(name, value)
+
+
+def _settings(machine: Machine) -> dict[str, Any]:
+    """By the names of `jax.config`; in capitals they are the environment's."""
+    settings: dict[str, Any] = {"jax_enable_compilation_cache": False}
+    if machine.compile_cache:
+        settings = compilation_cache.settings()
+    if machine.device == "cpu":
+        settings["jax_platforms"] = "cpu"
+    if machine.precision is not None:
+        settings["jax_enable_x64"] = machine.precision == "float64"
+    if machine.precision is not None or not os.environ.get("JAX_DEFAULT_MATMUL_PRECISION"):
+        products = _PRODUCTS.get(machine.precision or "float32", "highest")
+        settings["jax_default_matmul_precision"] = products
+    return settings
+
+
+def _check(machine: Machine) -> None:
+    import jax
+
+    from jaxdnn.runtime.device import device_and_precision
+
+    device_and_precision()  # raises where there is none at all
+    backend = jax.default_backend()
+    if machine.device == "gpu" and backend != "gpu":
+        raise ConfigError(
+            "--device gpu: JAX finds no GPU here. Install JAX for it, jax[cuda13] for instance, "
+            "or leave out --device."
+        )
+    if machine.precision in ("tf32", "bfloat16") and backend != "gpu":
+        raise ConfigError(
+            f"--precision {machine.precision} is for a GPU: on this {backend.upper()} XLA computes "
+            "matrix products in float32 whatever is asked for. Leave out --precision."
+        )
+
+
+def start_processes(processes: Processes, machine: Machine) -> "Mesh | None":
+    """Make JAX's settings, and join the other processes of the run if there are any.
+
+    Args:
+      processes: as the user wants them.
+      machine: likewise.
+
+    Returns:
+      The devices that share out every batch; None if no flag asks for it.
+
+    Raises:
+      ConfigError: the flags contradict each other, or there is no such device.
+      RunError: the other processes do not answer.
+
+    Reference:
+      `jax.distributed.initialize
+      <https://docs.jax.dev/en/latest/_autosummary/jax.distributed.initialize.html>`_
+    """
+    from jaxdnn.runtime import sharding
+
+    _check_flags(processes)
+    _configure(machine)
+    many = processes.distributed or processes.coordinator is not None
+    if many:
+        _join(processes)
+    _check(machine)
+    return sharding.data_mesh() if many or processes.data_parallel else None
+
+
+def many_processes() -> bool:
+    """Whether this process has joined others, or has tried to."""
+    return _joining.is_set()
+
+
+def _join(processes: Processes) -> None:
+    """Find the other processes; in a thread, since JAX would wait, and then end with a crash."""
+    import jax
+
+    _joining.set()
+    joined: Future[None] = Future()
+
+    def join() -> None:
+        try:
+            jax.distributed.initialize(
+                processes.coordinator,
+                processes.processes,
+                processes.process,
+                initialization_timeout=2 * _START_SECONDS,  # we give up before it crashes
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+                shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
+            )
+            joined.set_result(None)
+        except Exception as error:
+            joined.set_exception(error)
+
+    threading.Thread(target=join, daemon=True).start()
+    try:
+        joined.result(_START_SECONDS)
+    except TimeoutError as error:
+        raise RunError(
+            f"The other processes of the run did not answer for {_START_SECONDS} s: see that all "
+            "are started, and that the coordinator's host and port can be reached from here."
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        if processes.distributed and "coordinator_address" in str(error):
+            raise ConfigError(
+                "--distributed finds neither Slurm nor Open MPI nor Kubernetes around this "
+                "process; give --coordinator, --processes and --process."
+            ) from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ConfigError(f"The run's processes did not find together: {reason}.") from error
+
+
+def _check_flags(processes: Processes) -> None:
+    by_hand = (processes.coordinator, processes.processes, processes.process)
+    if processes.distributed and any(value is not None for value in by_hand):
+        raise ConfigError(
+            "--distributed finds the processes by itself; leave out --coordinator, --processes and "
+            "--process, or leave out --distributed."
+        )
+    if all(value is None for value in by_hand):
+        return
+    if any(value is None for value in by_hand):
+        raise ConfigError("--coordinator, --processes and --process go together; give all three.")
+    assert processes.coordinator is not None
+    assert processes.processes is not None
+    assert processes.process is not None
+    host, _, port = processes.coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(f"--coordinator must be HOST:PORT; got {processes.coordinator!r}.")
+    if processes.processes < 1:
+        raise ConfigError(f"--processes must be at least 1; got {processes.processes}.")
+    if not 0 <= processes.process < processes.processes:
+        raise ConfigError(
+            f"--process must be from 0 to {processes.processes - 1}, one below --processes; "
+            f"got {processes.process}."
+        )
+    try:
+        socket.getaddrinfo(host, int(port))
+    except OSError as error:
+        raise ConfigError(
+            f"--coordinator: there is no host {host!r} ({error.strerror})."
+        ) from error

@@ -1,0 +1,164 @@
+"""Parameters under torch's names and in torch's layout, and back, strict both ways.
+
+======================  ==================  ==============================
+flax                    torch               layout
+======================  ==================  ==============================
+``kernel`` (in, out)    ``weight``          transposed to (out, in)
+``kernel`` HWIO         ``weight``          transposed to OIHW
+``scale``               ``weight``          as it is, of a normalisation
+``bias``                ``bias``            as it is
+======================  ==================  ==============================
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxdnn.errors import CheckpointError
+from jaxdnn.torch_compat.rng import Generator
+
+__all__ = ["from_torch", "mlp_start", "to_torch"]
+
+_TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+_TO_TORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
+_FROM_TORCH_AXES = {2: (1, 0), 4: (2, 3, 1, 0)}
+
+
+def to_torch(params: PyTree) -> dict[str, np.ndarray]:
+    """A parameter tree as torch's ``state_dict`` would hold it.
+
+    Args:
+      params: nested dictionaries whose leaves are named as flax names them. Any tree of the same
+        structure will do: gradients, momentum.
+
+    Returns:
+      C-contiguous NumPy arrays by torch name, in the order of the tree; copies, free to be changed.
+
+    Raises:
+      ValueError: a leaf has a name or a rank with no counterpart in the table above.
+
+    Example:
+      >>> tensors = to_torch({"net.1": {"kernel": jnp.ones((784, 32)), "bias": jnp.ones(32)}})
+      >>> {name: tensor.shape for name, tensor in tensors.items()}
+      {'net.1.bias': (32,), 'net.1.weight': (32, 784)}
+    """
+    tensors = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name, axes = _torch_name_and_axes(path, np.ndim(leaf), _TO_TORCH_AXES)
+        tensors[name] = np.array(np.transpose(np.asarray(leaf), axes), order="C", copy=True)
+    return tensors
+
+
+def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree | None = None) -> PyTree:
+    """A parameter tree from torch's ``state_dict``.
+
+    Args:
+      tensors: arrays by torch name, for instance ``{name: tensor.numpy() for name, tensor in
+        module.state_dict().items()}``.
+      like: a tree of the wanted structure; its leaves give shapes and dtypes and may be
+        `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``. Without it, the tree
+        has a dictionary for each module under its dotted name, and each weight's rank says
+        whether it is a ``scale`` or a ``kernel``.
+
+    Returns:
+      A tree like ``like`` with the values of ``tensors``, copied and cast to its dtypes.
+
+    Raises:
+      CheckpointError: a tensor is missing, left over, of another shape or not of floats; all are
+        named.
+
+    Example:
+      >>> like = {"net.1": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}}
+      >>> params = from_torch({"net.1.weight": np.ones((2, 3)), "net.1.bias": np.ones(2)}, like)
+      >>> params["net.1"]["kernel"].shape
+      (3, 2)
+      >>> from_torch({"net.1.weight": np.ones((3, 2))}, like)
+      Traceback (most recent call last):
+      jaxdnn.errors.CheckpointError: net.1.bias is missing; net.1.weight is (3, 2), not (2, 3).
+    """
+    if like is None:
+        like = _flax_tree(tensors)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+    wanted = [
+        (*_torch_name_and_axes(path, leaf.ndim, _FROM_TORCH_AXES), leaf) for path, leaf in leaves
+    ]
+    faults, values = [], []
+    for name, axes, leaf in wanted:
+        if name not in tensors:
+            faults.append(f"{name} is missing")
+            continue
+        tensor = np.asarray(tensors[name])
+        shape = tuple(leaf.shape[axes.index(i)] for i in range(leaf.ndim))
+        if tensor.shape != shape:
+            faults.append(f"{name} is {tensor.shape}, not {shape}")
+        elif tensor.dtype.kind != "f":
+            faults.append(f"{name} is {tensor.dtype}, not of floats")
+        else:
+            values.append(jnp.array(np.transpose(tensor, axes), leaf.dtype, copy=True))
+    known = {name for name, _, _ in wanted}
+    faults += [f"{name} is not in the model" for name in tensors if name not in known]
+    if faults:
+        raise CheckpointError("; ".join(faults) + ".")
+    return structure.unflatten(values)
+
+
+def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """Shapes of the parameters that flax's layers would have."""
+    tree: dict[str, dict[str, jax.ShapeDtypeStruct]] = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition(".")
+        rank = np.ndim(tensor)
+        if leaf not in ("weight", "bias") or (leaf == "weight" and rank not in (1, 2, 4)):
+            raise CheckpointError(
+                f"{name} of rank {rank} has no counterpart in flax's layers; give a from_torch."
+            )
+        if leaf == "weight":
+            leaf = "scale" if rank == 1 else "kernel"
+        axes = _FROM_TORCH_AXES[rank] if leaf == "kernel" else tuple(range(rank))
+        shape = tuple(np.shape(tensor)[axis] for axis in axes)
+        tree.setdefault(module, {})[leaf] = jax.ShapeDtypeStruct(shape, np.asarray(tensor).dtype)
+    return tree
+
+
+def mlp_start(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """What torch draws for the network that `jaxdnn.models.mlp` makes of the same sizes.
+
+    Args:
+      generator: torch's generator.
+      sizes: widths from the input to the output.
+
+    Returns:
+      Arrays by torch name, in the order in which they are drawn.
+
+    Example:
+      >>> {name: values.shape for name, values in mlp_start(Generator(0), (3, 5, 1)).items()}
+      {'net.0.weight': (5, 3), 'net.0.bias': (5,), 'net.2.weight': (1, 5), 'net.2.bias': (1,)}
+    """
+    return {
+        f"net.{2 * i}.{name}": values
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes))
+        for name, values in generator.linear(fan_in, fan_out).items()
+    }
+
+
+def _torch_name_and_axes(
+    path: tuple, ndim: int, axes_by_rank: Mapping[int, tuple[int, ...]]
+) -> tuple[str, tuple[int, ...]]:
+    if not path or not all(isinstance(entry, jax.tree_util.DictKey) for entry in path):
+        raise ValueError(
+            f"parameter {jax.tree_util.keystr(path) or 'without a name'}: parameters must be "
+            "leaves of nested dictionaries, as flax makes them."
+        )
+    *modules, leaf = (str(entry.key) for entry in path)
+    if leaf not in _TORCH_LEAF:
+        raise ValueError(f"{'.'.join([*modules, leaf])}: torch has no counterpart of {leaf!r}.")
+    axes = tuple(range(ndim))
+    if leaf == "kernel":
+        if ndim not in axes_by_rank:
+            raise ValueError(f"{'.'.join(modules)}: a kernel of rank {ndim} is not supported.")
+        axes = axes_by_rank[ndim]
+    return ".".join([*filter(None, modules), _TORCH_LEAF[leaf]]), axes

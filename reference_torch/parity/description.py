@@ -1,0 +1,171 @@
+"""What a torch run is, in words that JSON knows: so that a port's mistakes can be named."""
+
+import inspect
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from reference_torch import losses
+from reference_torch.parity.training_run import TorchRun, copies
+from reference_torch.parity.trajectory import as_tensors, undisturbed
+
+__all__ = ["describe", "environment"]
+
+_LOSSES = {getattr(losses, name).__name__: name for name in losses.__all__}
+"""Functions of torch.nn.functional, and what `jaxdnn.losses` calls them."""
+
+
+def describe(run: TorchRun) -> dict[str, Any]:
+    """The header: what is trained how, and where, in types that JSON knows.
+
+    Args:
+      run: what is to be described.
+
+    Returns:
+      ``steps``; ``optimizer``, ``scheduler`` and ``loss``: a name and its settings,
+      which are None where they are not known, as is a loss that is no single function of
+      ``torch.nn.functional``; ``clip_grad_norm``: the largest norm, None without ``before_step``,
+      ``"unknown"`` if that does something else; ``accumulate``; ``functions``: how often the
+      network calls each function of torch; ``frozen``: parameters that the
+      optimiser does not hold or that have no gradient; and ``environment``.
+    """
+    held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
+    groups = [
+        {key: _plain(value) for key, value in group.items() if key != "params"}
+        for group in run.optimizer.param_groups
+    ]
+    loss, functions = _describe_functions(run)
+    alike = all(group == groups[0] for group in groups)
+    return {
+        "steps": len(run.batches),
+        "optimizer": {
+            "name": type(run.optimizer).__name__,
+            "settings": groups[0] if alike else None,
+        },
+        "scheduler": _describe_scheduler(run),
+        "clip_grad_norm": _describe_clipping(run),
+        "accumulate": run.accumulate,
+        "loss": loss,
+        "functions": functions,
+        "frozen": [
+            name
+            for name, param in run.module.named_parameters()
+            if id(param) not in held or not param.requires_grad
+        ],
+        "environment": environment(next(run.module.parameters()).device),
+    }
+
+
+class _Calls(TorchFunctionMode):
+    """Hears which functions of torch are called, and which losses with which settings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.losses: list[dict[str, Any]] = []
+        self.functions: Counter[str] = Counter()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        called = getattr(func, "__name__", "")
+        self.functions[called] += 1
+        name = _LOSSES.get(called)
+        if name is not None and getattr(func, "__module__", "") == "torch.nn.functional":
+            bound = inspect.signature(func).bind(*args, **(kwargs or {}))
+            bound.apply_defaults()
+            settings = dict(list(bound.arguments.items())[2:])
+            settings = {k: _plain(v) for k, v in settings.items() if k not in _OBSOLETE}
+            self.losses.append({"name": name, "settings": settings})
+        return func(*args, **(kwargs or {}))
+
+
+_OBSOLETE = ("size_average", "reduce")
+
+
+def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str, int]]:
+    """The loss, and how often the network calls each function of torch."""
+    module, loss = copies(run.module, run.loss)
+    dtype = next(module.parameters()).dtype
+    x, y = as_tensors(run.batches[0], dtype, next(module.parameters()).device)
+    with torch.no_grad(), undisturbed(dtype):
+        with _Calls() as network:
+            output = module(x)
+        with _Calls() as heard:
+            loss(output, y)
+    known = heard.losses[0] if len(heard.losses) == 1 else None
+    return known, dict(network.functions)
+
+
+def _describe_scheduler(run: TorchRun) -> dict[str, Any] | None:
+    if run.scheduler is None:
+        return None
+    name, own = type(run.scheduler).__name__, vars(run.scheduler)
+    described = {"name": name, "settings": None, "steps_per_epoch": run.steps_per_epoch}
+    fields = {
+        "StepLR": ("step_size", "gamma"),
+        "ExponentialLR": ("gamma",),
+        "CosineAnnealingLR": ("T_max", "eta_min"),
+        "LinearLR": ("start_factor", "end_factor", "total_iters"),
+    }.get(name)
+    if fields is not None:
+        described["settings"] = {field.lower(): own[field] for field in fields}
+    elif name == "OneCycleLR":
+        group, phases = run.optimizer.param_groups[0], own["_schedule_phases"]
+        settings = {
+            "max_lr": group["max_lr"],
+            "total_steps": own["total_steps"],
+            "pct_start": (phases[0]["end_step"] + 1) / own["total_steps"],
+            "anneal_strategy": own["_anneal_func_type"],
+            "cycle_momentum": own["cycle_momentum"],
+            "div_factor": group["max_lr"] / group["initial_lr"],
+            "final_div_factor": group["initial_lr"] / group["min_lr"],
+            "three_phase": len(phases) == 3,
+        }
+        if own["cycle_momentum"]:
+            settings |= {name: group[name] for name in ("base_momentum", "max_momentum")}
+        described["settings"] = settings
+    return described
+
+
+def _describe_clipping(run: TorchRun) -> float | str | None:
+    """Whether ``before_step`` is ``clip_grad_norm_``, told by what it does to two gradients."""
+    if run.before_step is None:
+        return None
+    before_step, directions = run.before_step, (3.0, 4.0)
+    params = [nn.Parameter(torch.zeros(2, dtype=torch.float64)) for _ in directions]
+
+    def clipped(size: float) -> torch.Tensor:
+        for direction, param in zip(directions, params, strict=True):
+            param.grad = torch.full_like(param, direction * size)
+        before_step(params)
+        return torch.cat([torch.zeros(2) if p.grad is None else p.grad for p in params])
+
+    with undisturbed(torch.float64):
+        large, small = clipped(1e6), clipped(1e-9)
+    whole = torch.tensor([3.0, 3.0, 4.0, 4.0], dtype=torch.float64)
+    limit = large.norm().item() * (1 + 1e-6 / (whole.norm().item() * 1e6))
+    expected = whole * limit / whole.norm()
+    scaled = torch.allclose(large, expected, rtol=1e-12) and limit < 1e6
+    return limit if scaled and torch.equal(small, whole * 1e-9) else "unknown"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, bool | int | float | str | None) else repr(value)
+
+
+def environment(device: torch.device = torch.device("cpu")) -> dict[str, Any]:  # noqa: B008
+    """Version, device and arithmetic of the torch side, as a comparison uses it."""
+    return {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "tf32": False,
+        "flushes_denormals": (torch.full((), 1e-40, device=device) * 1).item() == 0,
+    }

@@ -1,0 +1,165 @@
+"""The steps of the workflows, in a form that can be observed in two precisions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from reference_torch.data.batches import DataLoader, random_split
+from reference_torch.models import load_start
+from reference_torch.parity.observe import observe
+from reference_torch.parity.trajectory import (
+    Arrays,
+    Batch,
+    as_array,
+    as_tensors,
+    cast_moments,
+    moments_of,
+    parameters_of,
+)
+from reference_torch.workflows import autograd, data_loading
+
+__all__ = ["BareStepper", "DerivativeStepper", "NetworkStepper", "drawn"]
+
+_BATCH = {"batch/0": "batch/x", "batch/1": "batch/y"}
+
+
+class NetworkStepper:
+    """A module under an optimiser; a `reference_torch.parity.trajectory.Stepper`.
+
+    Args:
+      module: trained in place.
+      start: its parameters by name.
+      loss: ``loss(module, *batch) -> scalar``.
+      optimizer: makes the optimiser of a module.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        start: Mapping[str, np.ndarray],
+        loss: Callable[..., torch.Tensor],
+        optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+    ) -> None:
+        self.module, self.loss, self.dtype = load_start(module, start), loss, torch.float32
+        self.optimizer = optimizer(self.module)
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Compute in another floating-point type from now on."""
+        self.dtype = dtype
+        self.module.to(dtype)
+        cast_moments(self.optimizer, dtype)
+
+    def state(self) -> Arrays:
+        """What the next step starts from."""
+        return parameters_of(self.module) | moments_of(self.module, self.optimizer)
+
+    def parameters(self) -> list[torch.Tensor]:
+        """The tensors that are trained."""
+        return list(self.module.parameters())
+
+    def step(self, batch: Batch, number: int) -> Arrays:
+        """Train on one batch, and say what happened."""
+        tensors = tuple(as_tensors(batch, self.dtype))
+        [seen] = observe(self.loss, self.optimizer, self.module, [tensors])
+        return {_BATCH.get(key, key): array for key, array in seen.items()}
+
+
+class BareStepper:
+    """A step written from scratch; a `reference_torch.parity.trajectory.Stepper`.
+
+    Args:
+      start: the parameters by name.
+      step: ``step(params, *batch) -> info`` changes the tensors in place; ``info`` has the loss and
+        the gradients by name.
+      tracked: whether the tensors require gradients.
+    """
+
+    def __init__(
+        self, start: Mapping[str, np.ndarray], step: Callable[..., Any], *, tracked: bool
+    ) -> None:
+        self.tensors = {name: torch.tensor(array) for name, array in start.items()}
+        self.taken, self.tracked, self.dtype = step, tracked, torch.float32
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Compute in another floating-point type from now on."""
+        self.dtype = dtype
+        self.tensors = {name: t.detach().to(dtype) for name, t in self.tensors.items()}
+
+    def state(self) -> Arrays:
+        """What the next step starts from."""
+        return {f"param/{name}": as_array(tensor) for name, tensor in self.tensors.items()}
+
+    def parameters(self) -> list[torch.Tensor]:
+        """The tensors that are trained."""
+        return list(self.tensors.values())
+
+    def step(self, batch: Batch, number: int) -> Arrays:
+        """Train on one batch, and say what happened."""
+        tensors = as_tensors(batch, self.dtype)
+        if self.tracked:
+            self.tensors = {k: t.detach().requires_grad_() for k, t in self.tensors.items()}
+        info = self.taken(self.tensors, *tensors)
+        seen = dict(zip(_BATCH.values(), map(as_array, tensors), strict=False))
+        seen["loss"] = as_array(info.loss)
+        seen |= {f"grad/{name}": as_array(grad) for name, grad in info.grads.items()}
+        self.tensors = {name: tensor.detach() for name, tensor in self.tensors.items()}
+        return seen | self.state()
+
+
+class DerivativeStepper:
+    """The functions and derivatives of `reference_torch.workflows.autograd`, a point a step."""
+
+    def __init__(self) -> None:
+        self.dtype = torch.float32
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """Compute in another floating-point type from now on."""
+        self.dtype = dtype
+
+    def state(self) -> Arrays:
+        """Nothing is carried on."""
+        return {}
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Nothing is trained."""
+        return []
+
+    def step(self, batch: Batch, number: int) -> Arrays:
+        """Everything at a matrix ``x`` and a vector ``y``."""
+        x, y = as_tensors(batch, self.dtype)
+        point, w, b = y
+        vector = torch.ones_like(y)
+        products = autograd.jacobian_products(y, vector, 100.0)
+        values = {
+            "power": autograd.power(point),
+            "power_gradient": autograd.power_gradient(point),
+            "sigmoid_cross_entropy": autograd.sigmoid_cross_entropy(point, w),
+            "sigmoid_cross_entropy_gradient": autograd.sigmoid_cross_entropy_gradient(point, w),
+            "mean_of_squares_gradient": autograd.mean_of_squares_gradient(x),
+            "untracked": autograd.untracked(y),
+            "untracked_gradient": autograd.untracked_gradient(y),
+            "line": autograd.line(point, w, b),
+            "line_gradients": torch.stack(autograd.line_gradients(point, w, b)),
+            **products._asdict(),
+        }
+        seen = {"batch/x": as_array(x), "batch/y": as_array(y)}
+        seen |= {f"activation/{name}": as_array(value) for name, value in values.items()}
+        return seen | {"loss": as_array(autograd.mean_of_squares(x))}
+
+
+def drawn(seed: int) -> Arrays:
+    """What the data-loading workflow draws: arrays, a shuffled order, and a split.
+
+    Args:
+      seed: of torch's generator, which is afterwards as it was.
+    """
+    with torch.random.fork_rng():
+        arrays = data_loading.normals(seed)._asdict()
+        loader = DataLoader(range(500), batch_size=500, shuffle=True)  # type: ignore[arg-type]
+        order = next(iter(loader))
+        train, test = random_split(range(500), [0.7, 0.3])  # type: ignore[arg-type]
+    values = {**arrays, "order": order, "train": train.indices, "test": test.indices}
+    return {f"batch/{name}": np.asarray(value) for name, value in values.items()}
