@@ -1,15 +1,21 @@
-"""The networks, each a pair of pure functions ``init`` and ``apply``."""
+"""Networks as pairs of pure functions, ``init`` and ``apply``, with torch's default initialisation.
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+Parameters are nested dictionaries, ``{layer: {"kernel": ..., "bias": ...}}``, as flax has them, with
+torch's names for the layers. A multilayer perceptron is written out here; networks that the
+documents build as an ``nn.Module`` are flax modules in their workflows, made a pair by `from_flax`.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key, PyTree
 
-__all__ = ["Model", "Params", "conv2d", "lenet", "linear", "mlp", "three_layer"]
+__all__ = ["Model", "Params", "from_flax", "linear", "mlp", "torch_default_init"]
 
 Params = PyTree[Float[Array, "..."]]
 
@@ -18,7 +24,7 @@ class Model(NamedTuple):
     """A network as two pure functions.
 
     Attributes:
-      init: ``init(key) -> params``, a fresh start in JAX's default float type.
+      init: ``init(key) -> params``, initial parameters in JAX's default float type.
       apply: ``apply(params, inputs) -> outputs``, with a leading batch axis on both sides.
     """
 
@@ -26,22 +32,35 @@ class Model(NamedTuple):
     apply: Callable[[Params, Float[Array, "batch ..."]], Float[Array, "batch ..."]]
 
 
-def linear(in_features: int, out_features: int, *, bias: bool = True) -> Model:
-    """One affine map, or a linear one, called ``linear``.
+def torch_default_init(key: Key[Array, ""], shapes: PyTree) -> Params:
+    r"""Draw the parameters of layers as torch does by default.
+
+    .. math:: W_{ij}, b_j \sim \mathcal{U}(-1/\sqrt{n}, 1/\sqrt{n}), \quad n = \text{fan in}
 
     Args:
-      in_features: width of the input.
-      out_features: width of the output.
-      bias: whether something is added.
+      key: decides the parameters.
+      shapes: ``{layer: {"kernel": shape, "bias": shape}}``, the bias optional; a kernel's last axis
+        counts outputs, and the others make up the fan in.
 
     Returns:
-      A `Model` that starts as torch's ``nn.Linear`` does.
+      A tree like ``shapes``, of arrays in JAX's default float type.
 
     Example:
-      >>> jax.tree.map(jnp.shape, linear(2, 1, bias=False).init(jax.random.key(0)))
-      {'linear': {'kernel': (2, 1)}}
+      >>> params = torch_default_init(jax.random.key(0), {"fc": {"kernel": (4, 2), "bias": (2,)}})
+      >>> jax.tree.map(jnp.shape, params)
+      {'fc': {'bias': (2,), 'kernel': (4, 2)}}
+
+    Reference:
+      `torch.nn.Linear <https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html>`_
     """
-    return _model(_Linear(out_features, bias), (in_features,))
+
+    def bounds(layer: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        bound = math.prod(layer["kernel"][:-1]) ** -0.5
+        return {name: jnp.full(shape, bound, float) for name, shape in layer.items()}
+
+    flat, unravel = ravel_pytree({name: bounds(layer) for name, layer in shapes.items()})
+    # One draw for all parameters: XLA compiles random bits anew for every shape.
+    return unravel(flat * jax.random.uniform(key, flat.shape, flat.dtype, -1, 1))
 
 
 def mlp(
@@ -55,15 +74,14 @@ def mlp(
 
     .. math:: h_0 = x, \quad h_{i+1} = \phi(h_i W_i + b_i), \quad y = h_{n-1} W_{n-1} + b_{n-1}
 
-    Weights and biases start as torch's ``nn.Linear`` does, uniform in
-    :math:`\pm 1/\sqrt{\text{fan in}}`. The layers have the names that torch gives them in an
-    ``nn.Sequential`` called ``net``, where every activation, and a flattening, has a number too.
+    The layers have the names that torch gives them in an ``nn.Sequential`` called ``net``, where
+    every activation, and a flattening, has a number too.
 
     Args:
       sizes: widths from the input to the output, at least two.
-      activation: :math:`\phi`, element by element.
+      activation: :math:`\phi`, elementwise.
       final_activation: of the output; none by default.
-      flatten: make one axis of all axes of an input first.
+      flatten: reshape every input to one axis first.
 
     Returns:
       A `Model` whose parameters are ``{layer: {"kernel": (in, out), "bias": (out,)}}``.
@@ -78,186 +96,79 @@ def mlp(
       {'net.1': {'bias': (32,), 'kernel': (784, 32)}, 'net.3': {'bias': (10,), 'kernel': (32, 10)}}
       >>> model.apply(params, jnp.zeros((5, 28, 28))).shape
       (5, 10)
-
-    Reference:
-      `torch.nn.Linear <https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html>`_
     """
     if len(sizes) < 2:
         raise ValueError(f"A network needs the sizes of its input and its output; got {sizes}.")
-    return _model(_MLP(tuple(sizes[1:]), activation, final_activation, flatten), (sizes[0],))
+    layers = [f"net.{2 * i + flatten}" for i in range(len(sizes) - 1)]
 
-
-def three_layer(sizes: tuple[int, int, int, int] = (20, 13, 8, 3)) -> Model:
-    r"""The classifier of the momentum tutorial: only its output layer has a bias.
-
-    .. math:: y = \sigma(\operatorname{relu}(x W_1)\, W_2)\, W_3 + b_3
-
-    Args:
-      sizes: widths of the input, of both hidden layers and of the output.
-
-    Returns:
-      A `Model` with the layers ``linear1``, ``linear2`` and ``output``.
-
-    Example:
-      >>> model = three_layer()
-      >>> sorted(model.init(jax.random.key(0)))
-      ['linear1', 'linear2', 'output']
-    """
-    return _model(_ThreeLayer(sizes[1:]), sizes[:1])
-
-
-def conv2d(in_channels: int, out_channels: int, kernel_size: int) -> Model:
-    """One convolution without padding, called ``conv1``.
-
-    Args:
-      in_channels: of the images.
-      out_channels: number of filters.
-      kernel_size: height and width of each, in pixels.
-
-    Returns:
-      A `Model` of images ``(batch, channels, height, width)``, as torch lays them out; it starts
-      as torch's ``nn.Conv2d`` does. Its kernels have flax's layout, ``HWIO``.
-
-    Example:
-      >>> model = conv2d(1, 6, 5)
-      >>> model.apply(model.init(jax.random.key(0)), jnp.zeros((2, 1, 32, 32))).shape
-      (2, 6, 28, 28)
-
-    Reference:
-      `torch.nn.Conv2d <https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html>`_
-    """
-    return _model(_Conv2d(out_channels, kernel_size), (in_channels, kernel_size, kernel_size))
-
-
-def lenet() -> Model:
-    """LeNet for images of 32 by 32 pixels and ten classes.
-
-    Convolution 5 by 5 to 6 channels, relu, max-pooling 2 by 2; the same to 16 channels; then affine
-    maps 400-120-84-10 with relu between them.
-
-    Returns:
-      A `Model` of images ``(batch, 1, 32, 32)`` with the layers ``conv1``, ``conv2``, ``fc1``,
-      ``fc2`` and ``fc3``. As in torch, the 400 features that ``fc1`` sees are ordered by channel,
-      row and column, so that torch's weights fit.
-
-    Example:
-      >>> model = lenet()
-      >>> model.apply(model.init(jax.random.key(0)), jnp.zeros((2, 1, 32, 32))).shape
-      (2, 10)
-
-    Reference:
-      LeCun, Bottou, Bengio and Haffner, Gradient-based learning applied to document recognition,
-      Proceedings of the IEEE, 1998.
-    """
-    return _model(_LeNet(), (1, 32, 32))
-
-
-def _model(module: linen.Module, input_shape: tuple[int, ...]) -> Model:
     def init(key: Key[Array, ""]) -> Params:
-        bounds, tree_of = ravel_pytree(module.init(key, jnp.zeros((1, *input_shape)))["params"])
-        # One draw for all: XLA compiles every shape anew, a second for the ten of an MLP.
-        return tree_of(bounds * jax.random.uniform(key, bounds.shape, bounds.dtype, -1, 1))
+        shapes = zip(layers, itertools.pairwise(sizes), strict=True)
+        return torch_default_init(
+            key, {layer: {"kernel": shape, "bias": shape[1:]} for layer, shape in shapes}
+        )
 
-    def apply(params: Params, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
-        return module.apply({"params": params}, inputs)  # type: ignore[return-value]
+    def apply(params: Params, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch out"]:
+        hidden = inputs.reshape(len(inputs), -1) if flatten else inputs
+        for layer in layers[:-1]:
+            hidden = activation(_affine(params[layer], hidden))
+        outputs = _affine(params[layers[-1]], hidden)
+        return outputs if final_activation is None else final_activation(outputs)
 
     return Model(init, apply)
 
 
-class _Linear(linen.Module):
-    features: int
-    bias: bool
+def linear(in_features: int, out_features: int, *, bias: bool = True) -> Model:
+    """One affine map called ``linear``, or a linear one without a bias.
 
-    @linen.compact
-    def __call__(self, inputs: Array) -> Array:
-        return _dense(inputs, self.features, name="linear", bias=self.bias)
+    Args:
+      in_features: width of the input.
+      out_features: width of the output.
+      bias: whether there is a bias.
 
+    Returns:
+      A `Model` with torch's default initialisation.
 
-class _MLP(linen.Module):
-    widths: tuple[int, ...]
-    activation: Callable[[Array], Array]
-    final_activation: Callable[[Array], Array] | None
-    flatten: bool
-
-    @linen.compact
-    def __call__(self, inputs: Array) -> Array:
-        hidden = inputs.reshape(len(inputs), -1) if self.flatten else inputs
-        for i, width in enumerate(self.widths):
-            hidden = _dense(hidden, width, name=f"net.{2 * i + self.flatten}")
-            if i < len(self.widths) - 1:
-                hidden = self.activation(hidden)
-        return hidden if self.final_activation is None else self.final_activation(hidden)
-
-
-class _ThreeLayer(linen.Module):
-    widths: tuple[int, ...]
-
-    @linen.compact
-    def __call__(self, inputs: Array) -> Array:
-        hidden = jax.nn.relu(_dense(inputs, self.widths[0], name="linear1", bias=False))
-        hidden = jax.nn.sigmoid(_dense(hidden, self.widths[1], name="linear2", bias=False))
-        return _dense(hidden, self.widths[2], name="output")
-
-
-class _Conv2d(linen.Module):
-    features: int
-    kernel_size: int
-
-    @linen.compact
-    def __call__(self, images: Array) -> Array:
-        maps = _convolution(_channels_last(images), self.features, self.kernel_size, name="conv1")
-        return _channels_first(maps)
-
-
-class _LeNet(linen.Module):
-    @linen.compact
-    def __call__(self, images: Array) -> Array:
-        maps = _channels_last(images)
-        for name, features in (("conv1", 6), ("conv2", 16)):
-            maps = jax.nn.relu(_convolution(maps, features, 5, name=name))
-            maps = linen.max_pool(maps, (2, 2), strides=(2, 2))
-        hidden = _channels_first(maps).reshape(len(images), -1)
-        hidden = jax.nn.relu(_dense(hidden, 120, name="fc1"))
-        hidden = jax.nn.relu(_dense(hidden, 84, name="fc2"))
-        return _dense(hidden, 10, name="fc3")
-
-
-def _channels_last(images: Array) -> Array:
-    return images.transpose(0, 2, 3, 1)
-
-
-def _channels_first(images: Array) -> Array:
-    return images.transpose(0, 3, 1, 2)
-
-
-def _dense(inputs: Array, features: int, *, name: str, bias: bool = True) -> Array:
-    """An affine map that starts as torch's ``nn.Linear`` does."""
-    dense = linen.Dense(
-        features,
-        use_bias=bias,
-        param_dtype=jnp.result_type(float),
-        kernel_init=_bound(inputs.shape[-1]),
-        bias_init=_bound(inputs.shape[-1]),
-        name=name,
+    Example:
+      >>> jax.tree.map(jnp.shape, linear(2, 1, bias=False).init(jax.random.key(0)))
+      {'linear': {'kernel': (2, 1)}}
+    """
+    shapes: dict[str, tuple[int, ...]] = {"kernel": (in_features, out_features)}
+    if bias:
+        shapes["bias"] = (out_features,)
+    return Model(
+        lambda key: torch_default_init(key, {"linear": shapes}),
+        lambda params, inputs: _affine(params["linear"], inputs),
     )
-    return dense(inputs)
 
 
-def _convolution(images: Array, features: int, size: int, *, name: str) -> Array:
-    """A convolution without padding that starts as torch's ``nn.Conv2d`` does."""
-    fan_in = images.shape[-1] * size**2
-    convolution = linen.Conv(
-        features,
-        (size, size),
-        padding="VALID",
-        param_dtype=jnp.result_type(float),
-        kernel_init=_bound(fan_in),
-        bias_init=_bound(fan_in),
-        name=name,
-    )
-    return convolution(images)
+def from_flax(module: Any, input_shape: tuple[int, ...]) -> Model:
+    """A flax module as a pair of pure functions, with torch's default initialisation.
+
+    Args:
+      module: a ``flax.linen.Module`` whose parameters are one level of named layers.
+      input_shape: of one example, without the batch axis.
+
+    Returns:
+      A `Model` of the module's parameters.
+
+    Example:
+      >>> from flax import linen
+      >>> model = from_flax(linen.Sequential([linen.Dense(3)]), (2,))
+      >>> jax.tree.map(jnp.shape, model.init(jax.random.key(0)))
+      {'layers_0': {'bias': (3,), 'kernel': (2, 3)}}
+    """
+
+    def init(key: Key[Array, ""]) -> Params:
+        example = jax.ShapeDtypeStruct((1, *input_shape), float)
+        params = jax.eval_shape(module.init, key, example)["params"]
+        return torch_default_init(key, jax.tree.map(lambda leaf: leaf.shape, params))
+
+    def apply(params: Params, inputs: Float[Array, "batch ..."]) -> Float[Array, "batch ..."]:
+        return module.apply({"params": params}, inputs)
+
+    return Model(init, apply)
 
 
-def _bound(fan_in: int) -> linen.initializers.Initializer:
-    """How far from 0 torch lets a parameter start; `_model` draws within it."""
-    return linen.initializers.constant(fan_in**-0.5)
+def _affine(layer: Mapping[str, Array], inputs: Float[Array, "batch in"]) -> Array:
+    outputs = inputs @ layer["kernel"]
+    return outputs + layer["bias"][None] if "bias" in layer else outputs

@@ -1,35 +1,44 @@
-"""Training as pure functions: one step, an epoch as one scan, evaluation.
+"""The training loop: a step, a scan over steps, an epoch, a whole run.
 
-Nothing here is jitted: compile once, at the outermost call.
+Each function is the one below it, repeated: `train_step` is one update, `train_steps` scans it over
+an array of batch indices, `train_epoch` shuffles and takes every sample once, and `fit` scans
+`train_epoch` over the epochs and evaluates after each. Start reading at `train_step`.
+
+All are pure functions of what they are given, and none is jitted: compile once, at the outermost
+call. Everything that trains in this package, the command line included, calls these.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Integer, Key
+from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
 from jaxdnn.data.batches import shuffle
-from jaxdnn.models import Params
-from jaxdnn.runs.execution import Progress
 
 __all__ = [
+    "Batch",
     "History",
+    "Loss",
     "StepInfo",
     "TrainState",
     "accuracy",
-    "train_classifier",
+    "fit",
     "train_epoch",
-    "train_full_batch",
     "train_step",
+    "train_steps",
 ]
 
+Params = PyTree[Float[Array, "..."]]
+
 Batch = tuple[Array | np.ndarray, ...]
+"""Arrays whose first axis counts the same samples: inputs and labels, say."""
+
 Loss = Callable[..., Float[Array, ""]]
+"""``loss(params, *batch) -> scalar``."""
 
 
 class TrainState(NamedTuple):
@@ -61,11 +70,11 @@ class History(NamedTuple):
 
     Attributes:
       losses: of every step, before its update.
-      test_accuracy: after every epoch, between 0 and 1.
+      test_accuracy: after every epoch, between 0 and 1; None where nothing is evaluated.
     """
 
     losses: Float[Array, "epochs steps"]
-    test_accuracy: Float[Array, " epochs"]
+    test_accuracy: Float[Array, " epochs"] | None
 
 
 def train_step(
@@ -74,7 +83,7 @@ def train_step(
     state: TrainState,
     batch: Batch,
 ) -> tuple[TrainState, StepInfo]:
-    r"""One step of gradient descent: the loss, its gradient, and what the optimiser makes of it.
+    r"""One step of gradient descent.
 
     .. math:: g_t = \nabla L(\theta_t; \text{batch}), \quad
               \theta_{t+1} = \theta_t + \text{update}(g_t)
@@ -83,10 +92,10 @@ def train_step(
       loss: ``loss(params, *batch) -> scalar``.
       optimizer: any optax transformation.
       state: the parameters and the optimiser's state before the step.
-      batch: arrays with one first axis.
+      batch: arrays whose first axis counts the same samples.
 
     Returns:
-      The state after the step, and what the step saw.
+      The state after the step, and the loss and its gradient before it.
 
     Example:
       >>> def loss(w, x, y):
@@ -104,31 +113,66 @@ def train_step(
     return TrainState(params, opt_state), StepInfo(value, grads)
 
 
+def train_steps(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    indices: Int[Array, "steps batch"],
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Several steps as one scan, each on the batch that a row of indices selects.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      state: before the first step.
+      data: arrays whose first axis counts the samples.
+      indices: the samples of each step's batch.
+
+    Returns:
+      The state after the last step, and the loss of every step before its update.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return ((w - x) ** 2).mean()
+      >>> optimizer = optax.sgd(0.25)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
+      >>> state, losses = train_steps(
+      ...     loss, optimizer, state, (jnp.array([1.0, 3.0]),), jnp.array([[0], [1]])
+      ... )
+      >>> print(state.params, losses)
+      1.75 [1.   6.25]
+    """
+    data = tuple(jnp.asarray(array) for array in data)
+
+    def step(state: TrainState, batch: Int[Array, " batch"]) -> tuple[TrainState, Array]:
+        state, info = train_step(loss, optimizer, state, tuple(array[batch] for array in data))
+        return state, info.loss
+
+    return jax.lax.scan(step, state, indices)
+
+
 def train_epoch(
     loss: Loss,
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Batch,
-    order: Int[Array, " samples"],
+    key: Key[Array, ""],
     *,
-    batch_size: int,
-    epoch: Int[Array, ""] | int = 0,
-    progress: Progress | None = None,
+    batch_size: int | None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    """Every sample once, in the given order, as one scan; a shorter last batch is kept.
+    """Every sample once, in shuffled batches; the last one may be smaller.
 
     Args:
       loss: as in `train_step`.
       optimizer: as in `train_step`.
-      state: where the epoch starts.
-      data: arrays with one first axis, the samples.
-      order: indices into that axis, in the order of use.
-      batch_size: samples a step. The last ``len(order) % batch_size`` samples make one more step.
-      epoch: its number, for ``progress``.
-      progress: told of about forty steps of the epoch; the others never leave the device.
+      state: before the epoch.
+      data: arrays whose first axis counts the samples.
+      key: decides the permutation, ``shuffle(key, samples)``.
+      batch_size: samples a step; None for one step on all of them, in their own order.
 
     Returns:
-      The state after the epoch, and the loss of every step.
+      The state after the epoch, and the loss of every step before its update.
 
     Raises:
       ValueError: the arrays of ``data`` differ in their first axis.
@@ -138,137 +182,84 @@ def train_epoch(
       ...     return ((w - x) ** 2).mean()
       >>> optimizer = optax.sgd(0.25)
       >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
-      >>> data = (jnp.arange(5.0),)
       >>> state, losses = train_epoch(
-      ...     loss, optimizer, state, data, jnp.arange(5), batch_size=2
+      ...     loss, optimizer, state, (jnp.arange(5.0),), jax.random.key(0), batch_size=2
       ... )
       >>> losses.shape
       (3,)
     """
-    data = tuple(jnp.asarray(array) for array in data)
-    if any(len(array) != len(data[0]) for array in data):
+    samples = len(data[0])
+    if any(len(array) != samples for array in data):
         raise ValueError(f"data must have one first axis; got {[array.shape for array in data]}.")
-    full = len(order) // batch_size
-    batches = order[: full * batch_size].reshape(full, batch_size)
-    tail = order[full * batch_size :]
-    report_every = max(1, full // 40)
-
-    def train(state: TrainState, i: Array | int, indices: Array) -> tuple[TrainState, Array]:
-        batch = tuple(array[indices] for array in data)
-        state, info = train_step(loss, optimizer, state, batch)
-        if progress is not None:
-            jax.lax.cond(
-                i % report_every == 0,
-                partial(jax.debug.callback, progress.on_step, epoch, i, info.loss),
-                lambda: None,
-            )
-        return state, info.loss
-
-    state, losses = jax.lax.scan(
-        lambda state, batch: train(state, *batch), state, (jnp.arange(full), batches)
-    )
-    if len(tail):
-        state, last_loss = train(state, full, tail)
-        losses = jnp.append(losses, last_loss)
+    if batch_size is None:
+        state, info = train_step(loss, optimizer, state, tuple(map(jnp.asarray, data)))
+        return state, info.loss[None]
+    order = shuffle(key, samples)
+    full = samples // batch_size * batch_size
+    batches = order[:full].reshape(-1, batch_size)
+    state, losses = train_steps(loss, optimizer, state, data, batches)
+    if full < samples:
+        state, last = train_steps(loss, optimizer, state, data, order[None, full:])
+        losses = jnp.concatenate([losses, last])
     return state, losses
 
 
-def train_classifier(
+def fit(
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    predict: Callable[[Params, Any], Float[Array, "batch classes"]],
     state: TrainState,
-    train_data: Batch,
-    test_data: Batch,
+    data: Batch,
     key: Key[Array, ""],
     *,
-    epochs: int,
-    batch_size: int,
-    progress: Progress | None = None,
+    epochs: int | Int[Array, " epochs"],
+    batch_size: int | None,
+    evaluate: Callable[[Params], Float[Array, ""]] | None = None,
 ) -> tuple[TrainState, History]:
-    """Epochs of shuffled mini-batches, each followed by an evaluation, as one scan.
+    """A whole run: a scan of `train_epoch` over the epochs, each followed by an evaluation.
 
     Args:
       loss: as in `train_step`.
       optimizer: as in `train_step`.
-      predict: scores of the classes, for parameters and a batch of inputs.
-      state: where the run starts.
-      train_data: inputs and labels.
-      test_data: inputs and labels.
-      key: decides the shuffles; that of epoch ``i`` is ``shuffle(fold_in(key, i), samples)``.
-      epochs: how many.
-      batch_size: samples a step.
-      progress: told how the run goes while it goes on.
+      state: before the first epoch.
+      data: arrays whose first axis counts the samples.
+      key: decides the shuffles; that of epoch ``i`` is made from ``fold_in(key, i)``.
+      epochs: how many; or their numbers, so that a run can be taken in pieces: epochs 0 to 4 are
+        the same as ``jnp.arange(2)`` and then ``jnp.arange(2, 5)``.
+      batch_size: as in `train_epoch`.
+      evaluate: ``evaluate(params) -> test accuracy``, after every epoch; None for none.
 
     Returns:
       The state after the last epoch, and the history.
-    """
-
-    def epoch(state: TrainState, number: Array) -> tuple[TrainState, History]:
-        state, losses = train_epoch(
-            loss,
-            optimizer,
-            state,
-            train_data,
-            shuffle(jax.random.fold_in(key, number), len(train_data[0])),
-            batch_size=batch_size,
-            epoch=number,
-            progress=progress,
-        )
-        test_accuracy = accuracy(partial(predict, state.params), *test_data)
-        if progress is not None:
-            jax.debug.callback(progress.on_epoch, number, test_accuracy)
-        return state, History(losses, test_accuracy)
-
-    return jax.lax.scan(epoch, state, jnp.arange(epochs))
-
-
-def train_full_batch(
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Batch,
-    *,
-    steps: int,
-) -> tuple[TrainState, Float[Array, " steps"]]:
-    """The same batch, all the data, again and again, as one scan.
-
-    Args:
-      loss: as in `train_step`.
-      optimizer: as in `train_step`.
-      state: where the run starts.
-      batch: arrays with one first axis.
-      steps: how many, each an epoch.
-
-    Returns:
-      The state after the last step, and the loss of every step.
 
     Example:
       >>> def loss(w, x):
       ...     return ((w - x) ** 2).mean()
       >>> optimizer = optax.sgd(0.25)
       >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
-      >>> state, losses = train_full_batch(loss, optimizer, state, (jnp.ones(3),), steps=4)
-      >>> print(losses)
+      >>> data, key = (jnp.ones(3),), jax.random.key(0)
+      >>> state, history = fit(loss, optimizer, state, data, key, epochs=4, batch_size=None)
+      >>> print(history.losses.ravel())
       [1.       0.25     0.0625   0.015625]
     """
-    batch = tuple(jnp.asarray(array) for array in batch)
 
-    def train(state: TrainState, _: None) -> tuple[TrainState, Array]:
-        state, info = train_step(loss, optimizer, state, batch)
-        return state, info.loss
+    def epoch(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, History]:
+        state, losses = train_epoch(
+            loss, optimizer, state, data, jax.random.fold_in(key, number), batch_size=batch_size
+        )
+        return state, History(losses, None if evaluate is None else evaluate(state.params))
 
-    return jax.lax.scan(train, state, length=steps)
+    numbers = jnp.arange(epochs) if isinstance(epochs, int) else epochs
+    return jax.lax.scan(epoch, state, numbers)
 
 
 def accuracy(
-    predict: Callable[[Any], Float[Array, "batch classes"]],
+    predict: Callable[[Array], Float[Array, "batch classes"]],
     inputs: Float[Array | np.ndarray, "samples ..."] | Integer[Array | np.ndarray, "samples ..."],
     labels: Integer[Array | np.ndarray, " samples"],
     *,
     batch_size: int = 1000,
 ) -> Float[Array, ""]:
-    """The share of samples whose largest output is the labelled class.
+    """The fraction of samples whose largest output is the labelled class.
 
     Args:
       predict: outputs for a batch of inputs.
