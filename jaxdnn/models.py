@@ -1,8 +1,9 @@
-"""Networks as pairs of pure functions, ``init`` and ``apply``, with torch's default initialisation.
+"""Networks as pairs of pure functions, with torch's default initialisation.
 
-Parameters are nested dictionaries, ``{layer: {"kernel": ..., "bias": ...}}``, as flax has them, with
-torch's names for the layers. A multilayer perceptron is written out here; networks that the
-documents build as an ``nn.Module`` are flax modules in their workflows, made a pair by `from_flax`.
+A `Model` is ``init(key) -> params`` and ``apply(params, inputs) -> outputs``. Parameters are nested
+dictionaries, ``{layer: {"kernel": ..., "bias": ...}}``, as flax has them, with torch's names for
+the layers. A multilayer perceptron is written out here. Networks that the documents build as an
+``nn.Module`` are flax modules in their workflows, turned into a pair by `from_flax`.
 """
 
 import itertools

@@ -1,15 +1,19 @@
 """How the command line reads and shows the hyperparameters of a workflow."""
 
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["real_parsers"]
+__all__ = ["hyperparameters"]
 
 
-def real_parsers(metavar: str) -> Any:
-    """For tyro: a hyperparameter that may be an array in a sweep is a plain number as a flag.
+def hyperparameters(metavar: str, read: Callable[[str], Any]) -> Any:
+    """A registry for tyro that reads the fields of type `jaxdnn.workflows.config.Real`.
+
+    Such a field may be a number or, in a sweep, an array; tyro has no rule for that.
 
     Args:
-      metavar: what help calls the number.
+      metavar: what help calls the value.
+      read: makes the value of a word of the command line.
 
     Returns:
       A registry for `tyro.cli`.
@@ -18,9 +22,9 @@ def real_parsers(metavar: str) -> Any:
 
     from jaxdnn.workflows.config import Real
 
-    parsers = tyro.constructors.ConstructorRegistry()
+    registry = tyro.constructors.ConstructorRegistry()
 
-    @parsers.primitive_rule
+    @registry.primitive_rule
     def parse_real(
         info: tyro.constructors.PrimitiveTypeInfo,
     ) -> tyro.constructors.PrimitiveConstructorSpec | None:
@@ -29,9 +33,9 @@ def real_parsers(metavar: str) -> Any:
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
             metavar=metavar,
-            instance_from_str=lambda words: float(words[0]),
+            instance_from_str=lambda words: read(words[0]),
             is_instance=lambda value: isinstance(value, float),
             str_from_instance=lambda value: [str(value)],
         )
 
-    return parsers
+    return registry

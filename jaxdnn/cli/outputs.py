@@ -18,7 +18,7 @@ def check(paths: Mapping[str, Path], read: Sequence[Path]) -> None:
 
     Args:
       paths: where to, by the name of the flag without its dashes.
-      read: what is read, files or folders with MNIST.
+      read: the files that are read.
 
     Raises:
       ConfigError: the sentence names the flags.
@@ -30,24 +30,15 @@ def check(paths: Mapping[str, Path], read: Sequence[Path]) -> None:
     """
     from jaxdnn.cli import plots
 
-    files = [path for place in read for path in (place, *_mnist_files(place))]
     options: dict[Path, str] = {}
     for name, path in paths.items():
         option = f"--{name}"
         check_writable(path, option=option)
-        refuse_to_replace(path, files, option=option)
+        refuse_to_replace(path, read, option=option)
         if (other := options.setdefault(path.resolve(), option)) != option:
             raise ConfigError(f"{other} and {option} both name {path}; give each its own file.")
     if "plot" in paths:
         plots.check_format(paths["plot"], option="--plot")
-
-
-def _mnist_files(folder: Path) -> list[Path]:
-    """Wherever in a folder they are looked for."""
-    from jaxdnn.data.mnist import FILES
-
-    places = folder, folder / "MNIST/raw"
-    return [place / f"{name}{end}" for place in places for name in FILES for end in ("", ".gz")]
 
 
 def write(

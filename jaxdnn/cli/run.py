@@ -1,20 +1,19 @@
-"""The command ``jaxdnn run``: a workflow's flags, its run, and what it leaves."""
+"""The command ``jaxdnn run``: a workflow's flags, its run, and the files it leaves."""
 
 import dataclasses
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from jaxdnn import workflows
-from jaxdnn.cli import flags, outputs
+from jaxdnn.cli import outputs
 from jaxdnn.cli.interruption import Interruption
 from jaxdnn.errors import RunError
+from jaxdnn.runs import catalogue
+from jaxdnn.runs.catalogue import Workflow
+from jaxdnn.runs.workflow import NoInputs, Report, Request
 from jaxdnn.runtime import startup
-from jaxdnn.workflows import Workflow
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,18 +29,13 @@ P = TypeVar("P")
 
 
 @dataclass(frozen=True)
-class NoInputs:
-    """Nothing is read."""
-
-
-@dataclass(frozen=True)
 class OneProcess:
-    """Nothing is shared out."""
+    """No sharding."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What is written."""
+    """Output files."""
 
     json: Path | None = None
     """Everything the run computed, unrounded, as JSON."""
@@ -49,7 +43,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Curves(Figures):
-    """What is written."""
+    """Output files."""
 
     plot: Path | None = None
     """Picture of the losses; None for no picture."""
@@ -57,7 +51,7 @@ class Curves(Figures):
 
 @dataclass(frozen=True)
 class Network(Curves):
-    """What is written."""
+    """Output files."""
 
     checkpoint: Path | None = None
     """Trained parameters, as safetensors under torch's names."""
@@ -65,19 +59,19 @@ class Network(Curves):
 
 @dataclass(frozen=True)
 class LongRun(Network):
-    """What is written."""
+    """Output files."""
 
     resume: Path | None = None
-    """The run as it is after each epoch: written after every one, and gone on from if it is there.
+    """File in which the run is saved after every epoch. If it exists, the run goes on from there.
     """
 
 
-_FILES = {"figures": Figures, "curves": Curves, "network": Network}
+_FILES = {"figures": Figures, "curves": Curves, "network": Network, "long": LongRun}
 
 
 @dataclass(frozen=True)
 class Arguments(Generic[C, I, F, P]):
-    """The flags of ``jaxdnn run``: the workflow's own, the seed, and files."""
+    """The flags of ``jaxdnn run WORKFLOW``."""
 
     config: C
     inputs: I
@@ -90,16 +84,16 @@ class Arguments(Generic[C, I, F, P]):
 
 
 def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> None:
-    """Parse a workflow's flags, run it, and write what was asked for.
+    """Parse a workflow's flags, run it, and write the files that were asked for.
 
     Args:
-      workflow_id: a key of `jaxdnn.workflows.WORKFLOWS`.
+      workflow_id: a key of `jaxdnn.runs.catalogue.WORKFLOWS`.
       words: the command line after it.
-      interruption: hears a signal while a compiled program runs.
+      interruption: notices a signal while a compiled program runs.
 
     Raises:
       JaxdnnError: a flag, a file or the data is not as it should be.
-      OSError: what was computed could not be written, after all that could be is.
+      OSError: a result could not be written, after all that could be is.
       MemoryError: the run does not fit into the device's memory.
       RunError: another process of the run is gone.
       SystemExit: a flag is unknown or misspelt, or help was asked for.
@@ -110,42 +104,36 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     from jaxdnn.runtime.device import device_and_precision
     from jaxdnn.workflows.config import require_seed
 
-    workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
-    arguments = _parse(workflow, module, words)
+    workflow, report = catalogue.WORKFLOWS[workflow_id], catalogue.report(workflow_id)
+    arguments = _parse(workflow, report, words)
     require_seed(arguments.seed)
     paths = {
         field.name: path
         for field in dataclasses.fields(arguments.files)
         if (path := getattr(arguments.files, field.name)) is not None
     }
-    keywords: dict[str, Any] = {}
-    if isinstance(arguments.processes, startup.Processes):
-        keywords["mesh"] = startup.start_processes(arguments.processes, arguments.machine)
-        keywords["resume"] = paths.get("resume")
+    request = Request(arguments.seed, arguments.config, resume=paths.get("resume"))
+    if workflow.kind == "long":
+        mesh = startup.start_processes(arguments.processes, arguments.machine)
+        request = request._replace(mesh=mesh)
     else:
         startup.start(arguments.machine)
 
     first = jax.process_index() == 0  # of several processes one speaks and writes
     if first:
-        read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
-        outputs.check(paths, read)
+        outputs.check(paths, arguments.inputs.files())
     console = terminal.console(quiet=not first)
-    inputs: tuple[Any, ...] = ()
-    if hasattr(module, "Inputs"):
-        with terminal.download_bars(console) as bars:
-            data, source = arguments.inputs.load(arguments.seed, bars)
-        inputs, keywords["data_source"] = (data,), source
-    device, precision = device_and_precision()
-    console.print(f"{workflow_id} on {device}, {precision}", markup=False, end="")
-    console.print(f", {keywords['data_source']}" if keywords else "", markup=False)
+    with terminal.download_bars(console) as bars:
+        data, source = arguments.inputs.load(arguments.seed, bars)
+    request = request._replace(data=data, data_source=source)
+    words_of_device = ", ".join(device_and_precision())
+    console.print(f"{workflow_id} on {words_of_device}", markup=False, end="")
+    console.print(f", {source}" if source else "", markup=False)
 
     with terminal.RunProgress(console) as progress:
-        if "progress" in inspect.signature(module.run).parameters:
-            keywords["progress"] = progress
+        request = request._replace(progress=progress)
         try:
-            result = interruption.wait_for(
-                lambda: module.run(arguments.seed, arguments.config, *inputs, **keywords)
-            )
+            result = interruption.wait_for(lambda: report.run(request))
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             if "RESOURCE_EXHAUSTED" in reason:
@@ -160,50 +148,49 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
         return
 
     written, failures = _write(workflow, result, paths)
-    _report(console, result, as_documented=_is_documented(module, arguments))
+    _report(console, result, as_documented=_is_documented(report, arguments))
     for description, path in written:
         console.print(f"{description} in {path}", markup=False)
     if failures:
         raise OSError("; ".join(failures))
 
 
-def _parse(workflow: Workflow, module: ModuleType, words: Sequence[str]) -> Arguments:
+def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Arguments:
     import tyro
 
-    inputs = getattr(module, "Inputs", NoInputs)
-    long = "resume" in inspect.signature(module.run).parameters
-    files = LongRun if long else _FILES[workflow.kind]
-    processes = startup.Processes if long else OneProcess
+    from jaxdnn.cli import flags
+
+    files = _FILES[workflow.kind]
+    processes = startup.Processes if workflow.kind == "long" else OneProcess
     plot = {} if workflow.kind == "figures" else {"plot": Path(f"{workflow.id}.png")}
     return tyro.cli(
-        Arguments[module.Config, inputs, files, processes],
+        Arguments[report.Config, report.Inputs, files, processes],
         prog=f"jaxdnn run {workflow.id}",
         description=f"{workflow.title}: {workflow.summary}.",
         args=list(words),
         default=Arguments(
-            module.Config(),
-            inputs(),
+            report.Config(),
+            report.Inputs(),
             files(**plot),
             startup.Machine(),
             processes(),
-            seed=module.SEED,
+            seed=report.SEED,
         ),
-        registry=flags.real_parsers("FLOAT"),
+        registry=flags.hyperparameters("FLOAT", float),
         config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
-def _is_documented(module: ModuleType, arguments: Arguments) -> bool:
-    """Whether everything is as the document has it, so that its figures are to be expected."""
-    return arguments.config == module.Config() and (
-        arguments.seed == module.SEED or hasattr(module, "Inputs")
-    )
+def _is_documented(report: Report, arguments: Arguments) -> bool:
+    """Whether the settings are the document's, so that its figures are to be expected."""
+    reads_files = report.Inputs is not NoInputs  # the document's own data have no seed
+    return arguments.config == report.Config() and (reads_files or arguments.seed == report.SEED)
 
 
 def _write(
     workflow: Workflow, result: "Result", paths: dict[str, Path]
 ) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Write every file that was asked for, what cannot be made again first, whatever fails."""
+    """Write every file that was asked for, first what cannot be made again, whatever fails."""
     from jaxdnn.cli import plots
     from jaxdnn.data.files import write_atomically
 

@@ -1,22 +1,20 @@
 """The command ``jaxdnn sweep``: many networks of one workflow as one program."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 
-from jaxdnn import workflows
-from jaxdnn.cli import flags, outputs
+from jaxdnn.cli import outputs
 from jaxdnn.cli.interruption import Interruption
 from jaxdnn.errors import ConfigError
-from jaxdnn.runs import sweep_results
+from jaxdnn.runs import catalogue, sweep_results
+from jaxdnn.runs.catalogue import Workflow
 from jaxdnn.runs.grid import Grid, grid
+from jaxdnn.runs.workflow import Report
 from jaxdnn.runtime import startup
-from jaxdnn.workflows import Workflow
 
 if TYPE_CHECKING:
     from jaxdnn.runs.ensemble import Ensemble
@@ -83,15 +81,18 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     """
     if workflow_id not in WORKFLOWS:
         raise ConfigError(f"{workflow_id} cannot be swept; {' and '.join(WORKFLOWS)} can.")
-    workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
-    numbers, others = _split(workflow, module, words)
-    arguments = _parse(workflow, module, others)
-    networks = grid(arguments.config, numbers, arguments.seeds)
+    workflow, report = catalogue.WORKFLOWS[workflow_id], catalogue.report(workflow_id)
+    arguments = _parse(workflow, report, words)
+    texts = {
+        name: str(value)
+        for name, value in vars(arguments.config).items()
+        if isinstance(value, np.ndarray)
+    }
+    networks = grid(arguments.config, texts, arguments.seeds)
     if arguments.chunk is not None and arguments.chunk < 1:
         raise ConfigError(f"--chunk must be at least 1; got {arguments.chunk}.")
     paths = {name: path for name, path in vars(arguments.files).items() if path is not None}
-    read = [path for path in vars(arguments.inputs).values() if isinstance(path, Path)]
-    outputs.check(paths, read)
+    outputs.check(paths, arguments.inputs.files())
 
     import jax
 
@@ -120,24 +121,19 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
             console.print(_plan(networks, at_a_time, shared=shared), markup=False)
             tally.start(networks.networks, doing="training")
 
-        done = iter(range(1, networks.networks + 1))
-
-        def count(_: object) -> None:
-            # Networks beyond the last only fill a chunk.
-            if number := next(done, None):
-                tally.advance(f"network {number}")
+        def count(done: int, new: int) -> None:
+            tally.advance(f"{done} networks", by=new)
 
         trained = interruption.wait_for(
             lambda: ensemble.train_ensemble(
-                module.fit,
+                catalogue.lesson(workflow_id).fit,
                 seeds,
                 configs,
                 data,
                 shuffle_key=shuffle_key,
                 chunk=arguments.chunk,
                 on_plan=plan,
-                # A program that calls back is not kept in the cache of compiled programs.
-                on_network=count if console.is_terminal else None,
+                on_chunk=count,
                 tell=lambda text: console.print(text, markup=False),
             )
         )
@@ -163,20 +159,16 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
         raise OSError("; ".join(failures))
 
 
-def _numbers(module: ModuleType) -> list[str]:
-    """The hyperparameters that a sweep may vary, the leaves of the configuration."""
-    import jax
-
-    paths, _ = jax.tree_util.tree_flatten_with_path(module.Config())
-    return [path[0].name for path, _ in paths]
-
-
-def _parse(workflow: Workflow, module: ModuleType, words: Sequence[str]) -> Arguments:
+def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Arguments:
     import tyro
 
-    numbers = ", ".join(f"--{name.replace('_', '-')}" for name in _numbers(module))
+    from jaxdnn.cli import flags
+
+    fields = vars(report.Config()).items()
+    names = [name.replace("_", "-") for name, value in fields if isinstance(value, float)]
+    numbers = ", ".join(f"--{name}" for name in names)
     return tyro.cli(
-        Arguments[module.Config, module.Inputs],
+        Arguments[report.Config, report.Inputs],
         prog=f"jaxdnn sweep {workflow.id}",
         description=f"{workflow.title}: many networks as one program. {numbers} take a number "
         "(0.1), several (0.003,0.01,0.1), or a range with both ends: FROM:TO:COUNT (0:0.9:10) or, "
@@ -184,31 +176,16 @@ def _parse(workflow: Workflow, module: ModuleType, words: Sequence[str]) -> Argu
         "every seed.",
         args=list(words),
         default=Arguments(
-            module.Config(),
-            module.Inputs(),
+            report.Config(),
+            report.Inputs(),
             Files(plot=Path(f"sweep-{workflow.id}.png")),
             startup.Machine(),
         ),
-        registry=flags.real_parsers("VALUES"),
+        # The text as an array, which no configuration checks: `grid` reads it, and can then name
+        # the flag in what it says.
+        registry=flags.hyperparameters("VALUES", np.asarray),
         config=(tyro.conf.OmitArgPrefixes,),
     )
-
-
-def _split(
-    workflow: Workflow, module: ModuleType, words: Sequence[str]
-) -> tuple[dict[str, str], list[str]]:
-    """The hyperparameters' values, as texts by name, and the other flags."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in _numbers(module):
-        options = {f"--{name}", f"--{name.replace('_', '-')}"}
-        parser.add_argument(*sorted(options), dest=name, metavar="VALUES")
-    try:
-        found, others = parser.parse_known_args(words)
-    except argparse.ArgumentError as error:
-        raise ConfigError(
-            f"{error.argument_name} needs values: a number, 0.003,0.01,0.1 or 0.003:0.3:8log."
-        ) from error
-    return {name: text for name, text in vars(found).items() if text is not None}, others
 
 
 def _require_room(networks: Grid, samples: int) -> None:
@@ -293,7 +270,7 @@ def _report(
     terminal.show_sweep(console, settings)
     values = networks.values(trained.best // len(networks.seeds))
     which = sweep_results.label({**values, "seed": networks.seed_of(trained.best)})
-    accuracy = trained.history.test_accuracy[trained.best, -1]
+    accuracy = np.asarray(trained.history.test_accuracy)[trained.best, -1]
     if trained.finite[trained.best]:
         console.print(f"best network: {which}, test accuracy {accuracy:.2%}", style="bold")
     else:

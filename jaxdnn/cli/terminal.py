@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, SupportsFloat, SupportsInt
+from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -17,6 +17,7 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
 )
 from rich.table import Table
 
@@ -101,7 +102,7 @@ def download_bars(console: Console) -> Iterator[Callable[[str], _DownloadBar]]:
 class RunProgress:
     """The progress bar of a training run, and a line for each epoch that is evaluated.
 
-    A `jaxdnn.runs.execution.Progress`: the compiled run calls it, from a thread of its own.
+    A `jaxdnn.runs.workflow.Progress`.
 
     Args:
       console: where to show it; on anything but a terminal only the lines are written.
@@ -109,8 +110,8 @@ class RunProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._epochs = self._samples = self._batch_size = 1
-        self._first_report: tuple[float, int] | None = None  # its time, and the samples seen then
+        self._epochs = self._samples = 1
+        self._first_report: tuple[float, int] | None = None  # its time, and the epochs done then
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -118,6 +119,7 @@ class RunProgress:
             MofNCompleteColumn(),
             TextColumn("samples"),
             TextColumn("{task.fields[numbers]}"),
+            TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -131,34 +133,30 @@ class RunProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
-        """Say what is to come: epochs, the samples of each, and the samples of a step."""
-        self._epochs, self._samples, self._batch_size = epochs, samples, batch_size
+    def on_start(self, *, epochs: int, samples: int) -> None:
+        """Set the length of the bar."""
+        self._epochs, self._samples = epochs, samples
+        self._bar.update(self._task, total=epochs * samples, completed=0)
 
-    def on_step(self, epoch: SupportsInt, step: SupportsInt, loss: SupportsFloat) -> None:
-        """Move the bar."""
-        seen = int(epoch) * self._samples + min((int(step) + 1) * self._batch_size, self._samples)
+    def on_epochs(self, done: int, loss: float, test_accuracy: float | None) -> None:
+        """Move the bar, and write the line of an epoch that was evaluated."""
         now = time.perf_counter()
         if self._first_report is None:
-            self._first_report = now, seen
-        start, seen_at_start = self._first_report
-        rate = (seen - seen_at_start) / max(now - start, 1e-9)  # 0 at the first report
+            self._first_report = now, done
+        start, done_at_start = self._first_report
+        # The first report comes after compiling, so that the rate is of training alone.
+        rate = (done - done_at_start) * self._samples / max(now - start, 1e-9)
         self._bar.update(
             self._task,
-            description=f"epoch {int(epoch) + 1}/{self._epochs}",
-            total=self._epochs * self._samples,
-            completed=seen,
-            numbers=f"loss {float(loss):.4f}" + (f"  {rate:,.0f} samples/s" if rate else ""),
+            description=f"epoch {done}/{self._epochs}",
+            completed=done * self._samples,
+            numbers=f"loss {loss:.4f}" + (f"  {rate:,.0f} samples/s" if rate else ""),
         )
-
-    def on_epoch(self, epoch: SupportsInt, test_accuracy: SupportsFloat) -> None:
-        """Write the epoch's line."""
-        self._bar.update(self._task, completed=(int(epoch) + 1) * self._samples)
+        if test_accuracy is None:
+            return
         # A full disk behind standard output must not end the run; what is written after it says so.
         with contextlib.suppress(OSError):
-            self._console.print(
-                f"epoch {int(epoch) + 1}/{self._epochs}  test accuracy {float(test_accuracy):.2%}"
-            )
+            self._console.print(f"epoch {done}/{self._epochs}  test accuracy {test_accuracy:.2%}")
 
 
 def show_figures(
@@ -232,9 +230,9 @@ class Tally:
         """Say how many there are, and what is done with them."""
         self._bar.update(self._task, total=total, description=doing)
 
-    def advance(self, done: str) -> None:
+    def advance(self, done: str, *, by: int = 1) -> None:
         """Say which is done."""
-        self._bar.update(self._task, advance=1, description=f"{done} done")
+        self._bar.update(self._task, advance=by, description=f"{done} done")
 
 
 def show_verification(

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from jaxdnn import workflows
+import tyro
+
 from jaxdnn.cli import terminal
 from jaxdnn.cli.interruption import Interruption
 from jaxdnn.errors import ConfigError
+from jaxdnn.runs import catalogue
 from jaxdnn.runtime import startup
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from jaxdnn.verification.verify import Figures, Outcome
 
-__all__ = ["Options", "run"]
+__all__ = ["Verify", "run"]
 
 _DIGITS = {"lenet", "mnist-dnn"}
 _MOST_STEPS = 200
@@ -33,35 +35,46 @@ _RECORDED_STEPS = 20
 
 
 @dataclass(frozen=True)
-class Options:
-    """The flags of ``jaxdnn verify``.
+class Verify:
+    """Compare the workflows with torch, step by step, and with the documents' printed figures.
 
-    Attributes:
-      workflows: ids; all of them if empty.
-      precision: ``float64``, ``float32`` or ``all``.
-      steps: at most so many of each row; None for the default.
-      json: where everything is written as JSON, or None.
-      html: where a page is written, or None.
-      data_dir: a folder with MNIST, or None.
-      record: where torch's side is saved instead of compared, or None.
-      replay: a file with torch's side, or None.
-      device: where JAX computes.
-      compile_cache: whether compiled programs are kept for the next time.
+    Exit code: 0 pass, 1 fail, 2 bad usage, 3 inconclusive.
     """
 
-    workflows: Sequence[str]
-    precision: str
-    steps: int | None
-    json: Path | None
-    html: Path | None
-    data_dir: Path | None
-    record: Path | None
-    replay: Path | None
-    device: startup.Device
-    compile_cache: bool
+    workflows: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[WORKFLOW ...]")
+    ] = ()
+    """Which ones; by default all. 'jaxdnn list' names them."""
+
+    precision: Literal["float64", "float32", "all"] = "all"
+    """float64: the same mathematics; float32: rounded no worse than torch; by default both."""
+
+    steps: int | None = None
+    """At most so many of each training run; by default 200, and 100 of those on MNIST."""
+
+    json: Path | None = None
+    """Everything that was measured, as JSON."""
+
+    html: Path | None = None
+    """A page to read."""
+
+    data_dir: Path | None = None
+    """Folder with the four MNIST files."""
+
+    record: Path | None = None
+    """Run torch only, and save what it does (20 steps unless --steps)."""
+
+    replay: Path | None = None
+    """Run JAX only, beside what torch did."""
+
+    device: startup.Device = "auto"
+    """Where JAX computes; auto is a GPU if it finds one."""
+
+    compile_cache: bool = True
+    """Keep compiled programs in the user's cache folder, for the next start."""
 
 
-def run(options: Options, interruption: Interruption) -> int:
+def run(options: Verify, interruption: Interruption) -> int:
     """Verify, and show a table.
 
     Args:
@@ -78,7 +91,7 @@ def run(options: Options, interruption: Interruption) -> int:
     """
     _check(options)
     console = terminal.console()
-    chosen = options.workflows or list(workflows.WORKFLOWS)
+    chosen = options.workflows or list(catalogue.WORKFLOWS)
     # A sharded step needs two devices, and a process has one CPU unless it is told otherwise.
     count = "--xla_force_host_platform_device_count"
     if count not in os.environ.get("XLA_FLAGS", ""):
@@ -97,28 +110,37 @@ def run(options: Options, interruption: Interruption) -> int:
             mnist.load(options.data_dir, progress=bars)
     if options.record is not None:
         return interruption.wait_for(lambda: _record(options, chosen, console))
+    from jaxdnn.verification.verify import Figures, Outcome
+
     began = time.perf_counter()
     with terminal.Tally(console) as tally:
         results = interruption.wait_for(lambda: list(_results(options, chosen, tally)))
-    outcomes: list[Any] = [result for result in results if hasattr(result, "report")]
-    figures: list[Any] = [result for result in results if not hasattr(result, "report")]
+    outcomes = [result for result in results if isinstance(result, Outcome)]
+    figures = [result for result in results if isinstance(result, Figures)]
     terminal.show_verification(console, outcomes, figures, seconds=time.perf_counter() - began)
     _write(options, outcomes, figures)
     verdicts = {result.verdict for result in results}
     return 1 if "fail" in verdicts else 3 if "inconclusive" in verdicts else 0
 
 
-def _check(options: Options) -> None:
+def _check(options: Verify) -> None:
     """Raise ConfigError if something could not be done."""
     from jaxdnn.data.files import check_writable, refuse_to_replace
+    from jaxdnn.data.mnist import files_read
 
+    unknown = [name for name in options.workflows if name not in catalogue.WORKFLOWS]
+    if unknown:
+        raise ConfigError(
+            f"There is no workflow {unknown[0]!r}; there are {', '.join(catalogue.WORKFLOWS)}."
+        )
     if options.steps is not None and options.steps < 2:
         raise ConfigError(f"--steps must be at least 2; got {options.steps}.")
     if options.record is not None and options.replay is not None:
         raise ConfigError("--record runs torch, --replay runs JAX; give one of them.")
     if options.record is not None and (options.json or options.html):
         raise ConfigError("--record compares nothing; leave out --json and --html.")
-    read = [options.replay] if options.replay is not None else []
+    read = files_read(options.data_dir)
+    read += [options.replay] if options.replay is not None else []
     for name in ("record", "json", "html"):
         path = getattr(options, name)
         if path is not None:
@@ -139,7 +161,7 @@ def _rows(chosen: Sequence[str]) -> list[str]:
     return [row for row, case in CASES.items() if case.workflow in chosen]
 
 
-def _record(options: Options, chosen: Sequence[str], console: "Console") -> int:
+def _record(options: Verify, chosen: Sequence[str], console: "Console") -> int:
     from jaxdnn.data import mnist
     from jaxdnn.verification import verify
     from jaxdnn.verification.cases import CASES
@@ -164,7 +186,7 @@ Task = tuple[str, str, bool]
 """What is verified (a row, the drawn data or the figures), its name, and whether with forms."""
 
 
-def _tasks(options: Options, chosen: Sequence[str]) -> Iterator[Task]:
+def _tasks(options: Verify, chosen: Sequence[str]) -> Iterator[Task]:
     """All, in the order of the table."""
     from jaxdnn.runs import documented
     from jaxdnn.verification.cases import CASES
@@ -180,14 +202,14 @@ def _tasks(options: Options, chosen: Sequence[str]) -> Iterator[Task]:
             yield "row", row, CASES[row].workflow not in seen
             seen.add(CASES[row].workflow)
     for workflow_id in chosen:
-        if documented.count(workflows.WORKFLOWS[workflow_id].family)[1]:
+        if documented.count(catalogue.WORKFLOWS[workflow_id].family)[1]:
             yield "figures", workflow_id, False
     if "data-loading" in chosen and recorded is None:
         yield "data", "data-loading", False
 
 
 def _results(
-    options: Options, chosen: Sequence[str], tally: "terminal.Tally"
+    options: Verify, chosen: Sequence[str], tally: "terminal.Tally"
 ) -> Iterator["Outcome | Figures"]:
     tasks = list(_tasks(options, chosen))
     tally.start(len(tasks))
@@ -227,7 +249,7 @@ def _prepare(parent: int, workers: int) -> None:
         os.sched_setaffinity(0, cores[number % workers :: workers] or cores)
 
 
-def _do(task: Task, options: Options) -> Any:
+def _do(task: Task, options: Verify) -> Any:
     from jaxdnn.data import mnist
     from jaxdnn.verification import verify
 
@@ -251,7 +273,7 @@ def _do(task: Task, options: Options) -> Any:
     )
 
 
-def _write(options: Options, outcomes: list["Outcome"], figures: list["Figures"]) -> None:
+def _write(options: Verify, outcomes: list["Outcome"], figures: list["Figures"]) -> None:
     from jaxdnn.data.files import write_atomically
     from jaxdnn.parity.report import page
 

@@ -17,7 +17,7 @@ from jaxdnn.data import idx, mnist_download
 from jaxdnn.data.files import write_atomically
 from jaxdnn.errors import DataError
 
-__all__ = ["FILES", "MEAN", "MNIST", "STD", "default_cache", "load"]
+__all__ = ["FILES", "MEAN", "MNIST", "STD", "default_cache", "files_read", "load"]
 
 MEAN = 0.1307
 """Mean of the training pixels divided by 255, as the tutorials round it."""
@@ -54,6 +54,19 @@ def default_cache() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jaxdnn")) / "mnist"
+
+
+def files_read(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
+    """Every path at which `load` looks for a file, so that nothing is written over one.
+
+    Args:
+      data_dir: as for `load`.
+
+    Returns:
+      Paths in the folder that ``data_dir`` or ``JAXDNN_DATA_DIR`` names, or else in the cache.
+    """
+    folder = Path(data_dir or os.environ.get("JAXDNN_DATA_DIR") or default_cache())
+    return [path for name in FILES for path in _candidates(folder, name)]
 
 
 def load(
@@ -110,6 +123,10 @@ def load(
     raise DataError("No source has MNIST; " + _REMEDY + ".\n  " + "\n  ".join(tried))
 
 
+def _candidates(folder: Path, name: str) -> list[Path]:
+    return [folder / sub / (name + end) for sub in _FOLDERS for end in ("", ".gz")]
+
+
 def _read_folder(folder: Path) -> dict[str, bytes]:
     try:
         if not folder.is_dir():
@@ -117,8 +134,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
         os.scandir(folder).close()  # Path.exists is False, too, in a folder that may not be read
         contents = {}
         for name in FILES:
-            candidates = [folder / sub / (name + end) for sub in _FOLDERS for end in ("", ".gz")]
-            path = next((path for path in candidates if path.exists()), None)
+            path = next((path for path in _candidates(folder, name) if path.exists()), None)
             if path is None:
                 raise DataError(f"{folder} has no {name} or {name}.gz; {_REMEDY}.")
             if not path.is_file():

@@ -159,7 +159,7 @@ def train_ensemble(
     shuffle_key: Key[Array, ""] | None = None,
     chunk: int | None = None,
     on_plan: Callable[[int], None] | None = None,
-    on_network: Callable[..., None] | None = None,
+    on_chunk: Callable[[int, int], None] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Ensemble:
     """Train many networks, as many at a time as memory holds, and keep the best.
@@ -172,7 +172,7 @@ def train_ensemble(
       shuffle_key: as in `fit_many`.
       chunk: at most so many networks at a time; by default what fits into memory.
       on_plan: told before the first chunk how many networks are trained at a time.
-      on_network: called after each network, with something to ignore.
+      on_chunk: called after each chunk, with the number of networks done and of those new.
       tell: given a sentence where memory turns out too small.
 
     Returns:
@@ -181,7 +181,7 @@ def train_ensemble(
     Raises:
       MemoryError: not even one network fits.
     """
-    trainer = _Trainer(fit, data, shuffle_key, on_network)
+    trainer = _Trainer(fit, data, shuffle_key)
     seeds = np.asarray(seeds, np.int32)
     count = len(seeds)
     configs = jax.tree.map(lambda number: np.broadcast_to(np.asarray(number), (count,)), configs)
@@ -224,6 +224,8 @@ def train_ensemble(
         parts.append((history, finite))
         sizes.append(new)
         done += new
+        if on_chunk is not None:
+            on_chunk(done, new)
     history, finite = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return Ensemble(
         history, finite, best, params, tuple(sizes), trainer.compile_seconds, trainer.train_seconds
@@ -273,10 +275,8 @@ class _Trainer:
         fit: Fit,
         data: Any,
         shuffle_key: Key[Array, ""] | None,
-        on_network: Callable[..., None] | None,
     ) -> None:
         self._fit, self._data, self._shuffle_key = fit, data, shuffle_key
-        self._on_network = on_network
         self.devices = jax.local_devices()
         self._is_cpu = self.devices[0].platform == "cpu"
         self.together = _together_on(self.devices[0])
@@ -339,7 +339,6 @@ class _Trainer:
         """Train the compiled chunk; the parameters stay on the devices."""
         start = time.perf_counter()
         networks, *rest = jax.block_until_ready(self._program(*self._arguments))
-        jax.effects_barrier()
         self.train_seconds += time.perf_counter() - start
         history, finite = jax.device_get(rest)
         return networks, history, finite
@@ -357,8 +356,6 @@ class _Trainer:
             state, history = self._fit(key, config, data, **shared)
             leaves = jax.tree.leaves((state.params, history.losses))
             finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-            if self._on_network is not None:
-                jax.debug.callback(self._on_network, finite)
             return state.params, history, finite
 
         keys = jax.vmap(jax.random.key)(seeds)

@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxdnn import workflows
 from jaxdnn.data import idx, tabular
 from jaxdnn.errors import CheckpointError, ConfigError, DataError
 from jaxdnn.models import Model, Params
-from jaxdnn.runs import checkpoint
+from jaxdnn.runs import catalogue, checkpoint
 from jaxdnn.runtime.device import device_and_precision
 
 __all__ = ["SavedNetwork", "load", "predict_csv", "predict_images"]
@@ -65,9 +64,7 @@ def load(path: str | os.PathLike[str]) -> SavedNetwork:
             f"{path} does not say which workflow made it and how its data are prepared; use a "
             "checkpoint that 'jaxdnn run' wrote."
         )
-    module = workflows.load(workflow)
-    names = preprocessing.get("feature_names", [])
-    model = module.model(len(names)) if hasattr(module, "model") else module.MODEL
+    model = catalogue.report(workflow).network(len(preprocessing.get("feature_names", [])))
     params, _ = checkpoint.load(path, like=jax.eval_shape(model.init, jax.random.key(0)))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
         raise CheckpointError(
@@ -80,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> SavedNetwork:
         scale = tabular.Standardisation(*moments)
     if preprocessing["outputs"] == "digits":
         return SavedNetwork(
-            workflow, lambda images: module.predict(params, jnp.asarray(images)), preprocessing
+            workflow, lambda images: model.apply(params, jnp.asarray(images)), preprocessing
         )
     return SavedNetwork(workflow, _table_network(model, params, scale), preprocessing)
 

@@ -12,17 +12,19 @@ from jaxtyping import Float
 from jaxdnn.models import Params
 from jaxdnn.runtime.device import device_and_precision
 
-__all__ = ["Network", "Result", "Scatter", "Training", "exact_shares"]
+__all__ = ["Network", "Result", "Scatter", "Training", "exact_fractions"]
 
 
-def exact_shares(shares: Float[np.ndarray, "*shape"], samples: int) -> Float[np.ndarray, "*shape"]:
-    """Shares of so many samples in float64, where those of float32 are a little off.
+def exact_fractions(
+    fractions: Float[np.ndarray, "*shape"], samples: int
+) -> Float[np.ndarray, "*shape"]:
+    """Fractions of a number of samples in float64, where float32 rounded them.
 
     Example:
-      >>> exact_shares(np.array([0.1, 0.97], np.float32), 100).tolist()
+      >>> exact_fractions(np.array([0.1, 0.97], np.float32), 100).tolist()
       [0.1, 0.97]
     """
-    return np.rint(np.asarray(shares, np.float64) * samples) / samples
+    return np.rint(np.asarray(fractions, np.float64) * samples) / samples
 
 
 @dataclass(frozen=True)

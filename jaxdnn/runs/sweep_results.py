@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jaxdnn.runs.grid import Grid
-from jaxdnn.runs.result import exact_shares
+from jaxdnn.runs.result import exact_fractions
 
 if TYPE_CHECKING:
     from jaxdnn.runs.ensemble import Ensemble
@@ -51,7 +51,7 @@ def summarise(networks: Grid, trained: "Ensemble") -> Iterator[Setting]:
       One setting after the other.
     """
     shape = networks.settings, len(networks.seeds)
-    accuracies = trained.history.test_accuracy[:, -1].reshape(shape)
+    accuracies = np.asarray(trained.history.test_accuracy)[:, -1].reshape(shape)
     finite = trained.finite.reshape(shape)
     for number, (accuracy, is_finite) in enumerate(zip(accuracies, finite, strict=True)):
         best = int(np.where(is_finite, accuracy, -1).argmax())
@@ -67,9 +67,9 @@ def summarise(networks: Grid, trained: "Ensemble") -> Iterator[Setting]:
 
 
 def exact(trained: "Ensemble", *, test_samples: int) -> "Ensemble":
-    """The same with exact accuracies; see `jaxdnn.runs.result.exact_shares`."""
+    """The same with exact accuracies; see `jaxdnn.runs.result.exact_fractions`."""
     history = trained.history
-    accuracies = exact_shares(np.asarray(history.test_accuracy), test_samples)
+    accuracies = exact_fractions(np.asarray(history.test_accuracy), test_samples)
     return trained._replace(history=history._replace(test_accuracy=accuracies))
 
 
@@ -120,7 +120,7 @@ def write_json(
 def _network(networks: Grid, trained: "Ensemble", number: int) -> dict[str, Any]:
     losses = np.ravel(trained.history.losses[number]).astype(object)
     losses[~np.isfinite(losses.astype(float))] = None
-    accuracies = trained.history.test_accuracy[number].tolist()
+    accuracies = np.asarray(trained.history.test_accuracy)[number].tolist()
     return {
         "config": settings_of(networks, number),
         "test_accuracy": accuracies[-1],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from jax.sharding import Mesh
 
+    from jaxdnn.models import Model
     from jaxdnn.runs.result import Result
 
 __all__ = ["Inputs", "NoInputs", "Progress", "Report", "Request", "Silent"]
@@ -44,6 +45,10 @@ class Inputs(Protocol):
         """The data, and where they came from in words; ``progress`` makes download bars."""
         ...
 
+    def files(self) -> list[Path]:
+        """The files that `load` may read; no result is written over one of them."""
+        ...
+
 
 @dataclass(frozen=True)
 class NoInputs:
@@ -52,6 +57,10 @@ class NoInputs:
     def load(self, seed: int, progress: Any = None) -> tuple[None, str]:
         """No data, from nowhere."""
         return None, ""
+
+    def files(self) -> list[Path]:
+        """No files."""
+        return []
 
 
 class Request(NamedTuple):
@@ -94,5 +103,13 @@ class Report(Protocol):
 
         Raises:
           ConfigError: the seed is negative or does not fit 31 bits.
+        """
+        ...
+
+    def network(self, features: int) -> "Model":
+        """The network that its checkpoints hold; only of workflows that leave one.
+
+        Args:
+          features: columns of the table; not used for images.
         """
         ...

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxdnn.training import Loss
 
-__all__ = ["data_mesh", "data_parallel", "network_mesh", "replicate", "share_rows"]
+__all__ = ["data_mesh", "data_parallel", "network_mesh", "replicate"]
 
 T = TypeVar("T")
 
@@ -102,30 +102,8 @@ def replicate(tree: T, mesh: Mesh) -> T:
     Returns:
       The tree, placed.
     """
-    return _place(tree, NamedSharding(mesh, PartitionSpec()))
+    sharding = NamedSharding(mesh, PartitionSpec())
 
-
-def share_rows(tree: T, mesh: Mesh) -> T:
-    """Every array's rows shared out over a mesh; each process keeps those of its devices.
-
-    Args:
-      tree: NumPy arrays with samples along the first axis.
-      mesh: with an axis ``data``.
-
-    Returns:
-      The tree, placed, with rows of zeros at the end where the number of rows does not divide by
-      that of the devices.
-    """
-    count = mesh.shape["data"]
-
-    def fill(array: np.ndarray) -> np.ndarray:
-        missing = -len(array) % count
-        return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
-
-    return _place(jax.tree.map(fill, tree), NamedSharding(mesh, PartitionSpec("data")))
-
-
-def _place(tree: T, sharding: NamedSharding) -> T:
     def place(array: Array | np.ndarray) -> Array:
         values = np.asarray(array)
         return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])

@@ -18,6 +18,7 @@ from jaxdnn.errors import ConfigError
 
 __all__ = [
     "Real",
+    "check",
     "register",
     "require_count",
     "require_nonnegative",
@@ -71,6 +72,22 @@ def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
         return cls
 
     return decorate
+
+
+def check(
+    config: Any,
+    *,
+    counts: Sequence[str] = (),
+    nonnegative: Sequence[str] = (),
+    positive: Sequence[str] = (),
+) -> None:
+    """Raise ConfigError unless the named fields of a configuration are what they should be."""
+    for name in counts:
+        require_count(name, getattr(config, name))
+    for name in nonnegative:
+        require_nonnegative(name, getattr(config, name))
+    for name in positive:
+        require_positive(name, getattr(config, name))
 
 
 def require_count(name: str, value: Any, *, at_least: int = 1) -> None:

@@ -1,57 +1,38 @@
 """Handwritten digits with a deep network: the MNIST DNN.
 
-The mirror of `reference_torch.workflows.mnist_dnn`: read the two side by side. There the model, the
-optimiser and the generator hold state that each call changes; here every function takes the state
-it needs and returns the state it made, so the whole run, shuffling and evaluation included, is one
-function of a key, and `jax.jit` makes it one program.
+The mirror of `reference_torch.workflows.mnist_dnn`: read the two side by side. In torch the model,
+the optimiser and the random generator hold state that each call changes. Here every function takes
+the state it needs and returns the state it made, so a whole run, shuffling and evaluation included,
+is one function of a key: `fit`. Jitted it is one program, and vmapped it trains many networks.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
 from jaxtyping import Array, Float, Key, UInt8
 
 from jaxdnn import models, training
 from jaxdnn.data.mnist import MEAN, MNIST, STD
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
-from jaxdnn.runs import digits
-from jaxdnn.runs.digits import Inputs
-from jaxdnn.runs.execution import Progress
-from jaxdnn.runs.result import Result
 from jaxdnn.training import History, TrainState
-from jaxdnn.workflows.config import (
-    Real,
-    register,
-    require_count,
-    require_nonnegative,
-    require_positive,
-)
+from jaxdnn.workflows.config import Real, check, register
 
-__all__ = [
-    "MODEL",
-    "SEED",
-    "Config",
-    "Inputs",
-    "fit",
-    "init",
-    "loss",
-    "normalise",
-    "optimizer",
-    "predict",
-    "run",
-    "train",
-]
+__all__ = ["Config", "fit", "init", "loss", "normalise", "optimizer", "predict"]
+
+SIZES = (784, 512, 256, 128, 64, 10)
+
+LAYERS = ("net.1", "net.3", "net.5", "net.7", "net.9")
+"""The names that torch's ``nn.Sequential`` gives: it numbers the activations between them too."""
 
 
 @register(numbers=["lr", "momentum", "weight_decay", "initial_scale"])
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 5
     """Passes over the 60,000 training images."""
@@ -60,147 +41,76 @@ class Config:
     """Learning rate of SGD."""
 
     momentum: Real = 0.5
-    """Share of the last step's velocity that the next one keeps."""
+    """Fraction of the last step's velocity that the next one keeps."""
 
     weight_decay: Real = 0.0
-    """L2 penalty: the share of each parameter that is added to its gradient."""
+    """L2 penalty: this fraction of each parameter is added to its gradient."""
 
     initial_scale: Real = 1.0
-    """Factor of the fresh parameters, which otherwise start as torch's do."""
+    """Factor on the initial parameters, which otherwise are drawn as torch draws them."""
 
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
     def __post_init__(self) -> None:
-        require_count("epochs", self.epochs)
-        require_nonnegative("lr", self.lr)
-        require_nonnegative("momentum", self.momentum)
-        require_nonnegative("weight_decay", self.weight_decay)
-        require_positive("initial_scale", self.initial_scale)
-        require_count("batch_size", self.batch_size)
+        numbers = ("lr", "momentum", "weight_decay")
+        counts = ("epochs", "batch_size")
+        check(self, counts=counts, nonnegative=numbers, positive=["initial_scale"])
 
 
-SEED = 0
-
-MODEL = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
+def init(key: Key[Array, ""], config: Config) -> TrainState:
+    """Initial parameters and optimiser state. Where torch seeds a generator, JAX takes a key."""
+    shapes = {
+        name: {"kernel": (fan_in, fan_out), "bias": (fan_out,)}
+        for name, fan_in, fan_out in zip(LAYERS, SIZES[:-1], SIZES[1:], strict=True)
+    }
+    params = models.torch_default_init(key, shapes)
+    params = jax.tree.map(lambda leaf: config.initial_scale * leaf, params)
+    return TrainState(params, optimizer(config).init(params))
 
 
 def normalise(images: UInt8[Array, "*shape"], dtype: jnp.dtype) -> Float[Array, "*shape"]:
-    """Bytes to about mean 0 and standard deviation 1 over the training set.
-
-    Args:
-      images: unsigned bytes, of any shape.
-      dtype: a float type, that of the network.
-
-    Returns:
-      ``(images / 255 - 0.1307) / 0.3081``, of the same shape.
-    """
+    """``(images / 255 - 0.1307) / 0.3081``: mean 0, standard deviation 1 over the training set."""
     return (images.astype(dtype) / 255 - MEAN) / STD
 
 
 def predict(params: Params, images: UInt8[Array, "batch 28 28"]) -> Float[Array, "batch 10"]:
-    """The ten scores of each image, before the softmax."""
-    return MODEL.apply(params, normalise(images, params["net.1"]["kernel"].dtype))
+    """The scores of the ten classes. A torch module owns its parameters; here they are passed."""
+    *hidden_layers, last = (params[name] for name in LAYERS)
+    hidden = normalise(images, last["kernel"].dtype).reshape(len(images), -1)
+    for layer in hidden_layers:
+        hidden = jax.nn.relu(hidden @ layer["kernel"] + layer["bias"][None])
+    return hidden @ last["kernel"] + last["bias"][None]
 
 
 def loss(
     params: Params, images: UInt8[Array, "batch 28 28"], labels: UInt8[Array, " batch"]
 ) -> Float[Array, ""]:
-    """Mean cross-entropy of a batch."""
+    """Mean cross-entropy of a batch: the function that is differentiated."""
     return cross_entropy(predict(params, images), labels)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    r"""SGD with momentum and an L2 penalty.
-
-    .. math:: v_{t+1} = \mu v_t + g_t + \lambda \theta_t, \quad
-              \theta_{t+1} = \theta_t - \eta v_{t+1}, \quad v_0 = 0
-
-    Reference:
-      `torch.optim.SGD
-      <https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html>`_, whose form of
-      momentum `optax.sgd
-      <https://optax.readthedocs.io/en/latest/api/optimizers.html#optax.sgd>`_ shares.
-    """
+    """``torch.optim.SGD``: ``v = momentum v + grad + weight_decay w``, then ``w = w - lr v``."""
     return optax.chain(
         optax.add_decayed_weights(config.weight_decay),
         optax.sgd(config.lr, config.momentum),
     )
 
 
-def init(key: Key[Array, ""], config: Config) -> TrainState:
-    """The state before the first step.
-
-    Args:
-      key: decides the parameters.
-      config: of the start and the optimiser.
-
-    Returns:
-      Fresh parameters, and an optimiser that has seen nothing.
-
-    Example:
-      >>> state = jax.jit(init)(jax.random.key(0), Config())
-      >>> sum(leaf.size for leaf in jax.tree.leaves(state.params))
-      575050
-    """
-    params = jax.tree.map(lambda leaf: config.initial_scale * leaf, MODEL.init(key))
-    return TrainState(params, optimizer(config).init(params))
-
-
-def train(
-    state: TrainState,
-    key: Key[Array, ""],
-    config: Config,
-    data: MNIST,
-    *,
-    progress: Progress | None = None,
-) -> tuple[TrainState, History]:
-    """Train from a given state; each epoch shuffles anew, then is evaluated on the test set.
-
-    Args:
-      state: from `init`; donate it to `jax.jit`.
-      key: decides the shuffles.
-      config: how long, and how fast.
-      data: MNIST as bytes, normalised batch by batch.
-      progress: told how the run goes while it goes on.
-
-    Returns:
-      The state after the last epoch, and the history.
-    """
-    return training.train_classifier(
-        loss,
-        optimizer(config),
-        predict,
-        state,
-        (data.train_images, data.train_labels),
-        (data.test_images, data.test_labels),
-        key,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        progress=progress,
-    )
-
-
 def fit(
-    key: Key[Array, ""],
-    config: Config,
-    data: MNIST,
-    *,
-    shuffle_key: Key[Array, ""] | None = None,
-    progress: Progress | None = None,
+    key: Key[Array, ""], config: Config, data: MNIST, *, shuffle_key: Key[Array, ""] | None = None
 ) -> tuple[TrainState, History]:
-    """A whole run as one pure function: start, every epoch, every evaluation.
+    """A whole run as one pure function: initial parameters, every epoch, every evaluation.
 
     Args:
       key: decides everything that is random.
-      config: how long, and how fast.
-      data: MNIST as bytes, as `jaxdnn.data.mnist.load` returns it.
-      shuffle_key: decides the shuffles in the place of ``key``, for several networks that are to
-        see the same batches.
-      progress: told how the run goes while it goes on.
+      config: hyperparameters.
+      data: MNIST as bytes, normalised batch by batch.
+      shuffle_key: decides the shuffles instead of ``key``, for networks that share their batches.
 
     Returns:
-      The state after the last epoch, and the history.
+      The state after the last epoch, and the losses and test accuracies.
 
     Example:
       >>> images, labels = jnp.zeros((650, 28, 28), jnp.uint8), jnp.zeros(650, jnp.uint8)
@@ -210,54 +120,15 @@ def fit(
       ((2, 11), [1.0, 1.0])
     """
     own_shuffle_key, init_key = jax.random.split(key)
-    order_key = own_shuffle_key if shuffle_key is None else shuffle_key
-    return train(init(init_key, config), order_key, config, data, progress=progress)
-
-
-def run(
-    seed: int,
-    config: Config,
-    data: MNIST,
-    *,
-    data_source: str,
-    progress: Progress | None = None,
-    mesh: Mesh | None = None,
-    resume: Path | None = None,
-) -> Result:
-    """What ``jaxdnn run mnist-dnn`` does: `fit` in pieces, with reports and times.
-
-    Args:
-      seed: of the key that decides everything that is random.
-      config: how long, and how fast.
-      data: from `jaxdnn.data.mnist.load`.
-      data_source: likewise; it goes into the result.
-      progress: told how the run goes while it goes on.
-      mesh: devices that share out every batch; None for the default device.
-      resume: file in which the run is saved after every epoch, and from which it goes on.
-
-    Returns:
-      Parameters, losses, accuracies and times.
-
-    Raises:
-      ConfigError: the seed is negative or does not fit 31 bits.
-      CheckpointError: ``resume`` is of another run.
-    """
-    measured, network, losses = digits.run(
-        seed,
-        config,
-        data,
-        workflow="mnist-dnn",
-        init=init,
-        loss=loss,
-        optimizer=optimizer,
-        predict=predict,
-        data_source=data_source,
-        progress=progress,
-        mesh=mesh,
-        resume=resume,
-    )
-    figures = {"mnist_dnn.test_accuracy": {"value": measured.test_accuracy}}
-    curves = {"mini-batches": losses}
-    return Result(
-        "mnist-dnn", seed, config, figures, curves=curves, training=measured, network=network
+    return training.fit(
+        loss,
+        optimizer(config),
+        init(init_key, config),
+        (data.train_images, data.train_labels),
+        own_shuffle_key if shuffle_key is None else shuffle_key,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        evaluate=lambda params: training.accuracy(
+            partial(predict, params), data.test_images, data.test_labels
+        ),
     )

@@ -1,0 +1,69 @@
+"""What ``jaxdnn run autograd`` does: every example at the document's points."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdnn import torch_compat
+from jaxdnn.runs.result import Result
+from jaxdnn.runs.workflow import NoInputs, Request
+from jaxdnn.workflows import autograd
+from jaxdnn.workflows.autograd import Config
+from jaxdnn.workflows.config import require_seed
+
+__all__ = ["SEED", "Config", "Inputs", "run"]
+
+SEED = 0
+
+Inputs = NoInputs
+
+
+def run(request: Request) -> Result:
+    """Differentiate the examples; the seed decides the point at which the Jacobian is taken.
+
+    Raises:
+      ConfigError: the seed is negative or does not fit 31 bits.
+
+    Example:
+      >>> run(Request(SEED, Config())).figures["autograd.power"]
+      {'grad': 2.0}
+    """
+    seed, config = request.seed, request.config
+    require_seed(seed)
+    one, two, three = (jnp.array(float(number)) for number in (1, 2, 3))
+    v = jnp.array([0.1, 1.0, 0.0001])
+    normals = jnp.asarray(torch_compat.Generator(seed).randn(3), v.dtype)
+
+    y, doublings = jax.jit(autograd.doubled)(normals, config.norm_limit)
+    products = jax.jit(autograd.jacobian_products)(normals, v, config.norm_limit)
+    dx, dw, db = jax.jit(autograd.line_gradients)(one, two, three)
+    (each,) = np.unique(jax.jit(autograd.mean_of_squares_gradient)(jnp.ones((2, 2))))
+    constant = jax.grad(lambda x: jax.lax.stop_gradient(x**2).sum())(normals)
+    figures = {
+        "autograd.power": {"grad": autograd.power_gradient(one)},
+        "autograd.sigmoid_cross_entropy": {
+            "x": one,
+            "y": two,
+            "dloss_dy": jax.jit(autograd.sigmoid_cross_entropy_gradient)(one, two),
+        },
+        "autograd.mean_of_squares": {"grad_each": each},
+        "autograd.linear_node": {"x": one, "w": two, "b": three, "dx": dx, "dw": dw, "db": db},
+        "autograd.jacobian": {
+            "x": normals,
+            "doublings": doublings,
+            "y": y,
+            "vector_jacobian_product": products.vector_jacobian,
+            "jacobian_vector_product": products.jacobian_vector,
+            "jacobian": products.by_rows,
+            "forward_minus_reverse": products.by_columns - products.by_rows,
+        },
+        "autograd.untracked": {
+            "grad": jax.jit(autograd.untracked_gradient)(normals),
+            "grad_of_constant": constant,
+        },
+    }
+    remarks = (
+        "label 2: no probability, though the derivative with respect to the label, -x² = -1, "
+        "holds for any label",
+    )
+    return Result("autograd", seed, config, figures, remarks)

@@ -1,0 +1,23 @@
+"""What ``jaxdnn run mnist-dnn`` does."""
+
+from jaxdnn.models import Model
+from jaxdnn.runs import digits
+from jaxdnn.runs.digits import Inputs
+from jaxdnn.runs.result import Result
+from jaxdnn.runs.workflow import Request
+from jaxdnn.workflows.mnist_dnn import Config, init, loss, optimizer, predict
+
+__all__ = ["SEED", "Config", "Inputs", "network", "run"]
+
+SEED = 0
+
+
+def run(request: Request) -> Result:
+    """Train the network; the figure is the test accuracy after the last epoch."""
+    classifier = digits.Classifier(init, loss, optimizer, predict)
+    return digits.run(request, classifier, workflow="mnist-dnn")
+
+
+def network(features: int) -> Model:
+    """The network on images as bytes."""
+    return Model(lambda key: init(key, Config()).params, predict)

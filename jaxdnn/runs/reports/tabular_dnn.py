@@ -1,0 +1,150 @@
+"""What ``jaxdnn run tabular-dnn`` does: split, train, test."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxdnn import training
+from jaxdnn.data import tabular
+from jaxdnn.data.csv_file import listed
+from jaxdnn.data.synthetic import Split
+from jaxdnn.data.tabular import Table
+from jaxdnn.errors import ConfigError, DataError
+from jaxdnn.runs.result import Network, Result, Training
+from jaxdnn.runs.runner import Run, drive, epochs_per_call
+from jaxdnn.runs.workflow import Request
+from jaxdnn.training import TrainState
+from jaxdnn.workflows.config import require_seed
+from jaxdnn.workflows.tabular_dnn import (
+    Config,
+    accuracy,
+    data_and_params,
+    init,
+    loss,
+    network,
+    optimizer,
+)
+
+__all__ = ["SEED", "Config", "Inputs", "network", "run"]
+
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Input files."""
+
+    csv: Path | None = None
+    """Table with a header: a column of row names, features, a label of 0 or 1 last; plain or .gz.
+    By default a generated one of 759 rows and 8 features."""
+
+    label: str | None = None
+    """Name of the column of labels; by default the last one."""
+
+    index_column: str | None = None
+    """Name of the column of row names; by default the first one. '' if there is none."""
+
+    def load(self, seed: int, progress: Any = None) -> tuple[Table, str]:
+        """The table, and where it came from in words."""
+        if self.csv is None:
+            if self.label is not None or self.index_column is not None:
+                raise ConfigError("--label and --index-column name columns of a table; give --csv.")
+            return tabular.generate(seed), "generated table"
+        table = tabular.read_csv(self.csv, label=self.label, index_column=self.index_column)
+        names = listed(table.feature_names)
+        return table, (
+            f"{self.csv}: {len(table.labels):,} rows, {len(table.feature_names)} features "
+            f"({names}), label {table.label_name!r}, "
+            + (f"index {table.index_name!r}" if table.index_name is not None else "no index")
+        )
+
+    def files(self) -> list[Path]:
+        """The table."""
+        return [] if self.csv is None else [self.csv]
+
+
+def run(request: Request) -> Result:
+    """Split the table, train on one part, and test on the other.
+
+    Raises:
+      ConfigError: the seed is negative or does not fit 31 bits.
+      DataError: the training rows have one class only.
+
+    Example:
+      >>> result = run(Request(0, Config(epochs=10), tabular.generate(0), "generated"))
+      >>> len(result.losses)
+      10
+    """
+    seed, config, table = request.seed, request.config, request.data
+    require_seed(seed)
+    parts, params, scale = data_and_params(seed, table, standardise=config.standardise)
+    if len(np.unique(parts.train_labels)) < 2:
+        raise DataError(
+            f"All {len(parts.train_labels)} training rows that seed {seed} draws have the label "
+            f"{parts.train_labels[0, 0]:.0f}; add rows of the other class, or take another --seed."
+        )
+    preprocessing: dict[str, Any] = {
+        "outputs": "probability",
+        "feature_names": list(table.feature_names),
+        "label_name": table.label_name,
+    }
+    if scale is not None:
+        preprocessing |= {"mean": scale.mean.tolist(), "std": scale.std.tolist()}
+
+    rows = len(parts.train_labels)
+    steps = 1 if config.batch_size is None else -(-rows // config.batch_size)
+    request.progress.on_start(epochs=config.epochs, samples=rows)
+    trained, timing = drive(
+        jax.jit(_train, donate_argnums=0),
+        Run(init(params, config), np.zeros((0, steps), np.result_type(parts.train_features)), None),
+        (jax.random.key(seed), config, jax.device_put(parts)),
+        epochs=config.epochs,
+        per_call=epochs_per_call(config.epochs),
+        progress=request.progress,
+    )
+    losses, params = trained.losses.ravel(), trained.state.params
+
+    apply = jax.jit(network(len(table.feature_names)).apply)
+    probabilities = np.asarray(apply(params, jnp.asarray(parts.test_features)))
+    test_accuracy = accuracy(probabilities, parts.test_labels)
+    base_rate = max(parts.test_labels.mean(), 1 - parts.test_labels.mean())
+    figures = {
+        "tabular_dnn.accuracy": {"value": test_accuracy, "larger_class": base_rate},
+        "tabular_dnn.loss": {"first": losses[0], "last": losses[-1], "steps": len(losses)},
+    }
+    remarks = []
+    if config.batch_size is not None:
+        remarks.append(
+            "mini-batches: the document's listing never defines its loss; the mean binary "
+            "cross-entropy of its full-batch listing is taken"
+        )
+    name = "all training rows" if config.batch_size is None else f"{steps} mini-batches an epoch"
+    return Result(
+        "tabular-dnn",
+        seed,
+        config,
+        figures,
+        tuple(remarks),
+        curves={name: losses},
+        training=Training(
+            data_source=request.data_source,
+            samples=config.epochs * rows,
+            compile_seconds=timing.compile_seconds,
+            train_seconds=timing.run_seconds,
+            test_accuracy_by_epoch=np.array([test_accuracy]),
+        ),
+        network=Network(params, preprocessing),
+    )
+
+
+def _train(state: TrainState, epochs: Array, key: Array, config: Config, data: Split) -> Any:
+    rows = data.train_features, data.train_labels
+    batch_size = config.batch_size
+    return training.fit(
+        loss, optimizer(config), state, rows, key, epochs=epochs, batch_size=batch_size
+    )

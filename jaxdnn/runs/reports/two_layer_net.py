@@ -1,0 +1,88 @@
+"""What ``jaxdnn run two-layer-net`` does: the run by hand beside the automatic one."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from jaxdnn.runs.result import Result
+from jaxdnn.runs.workflow import NoInputs, Request
+from jaxdnn.workflows import two_layer_net as lesson
+from jaxdnn.workflows.config import require_seed
+from jaxdnn.workflows.two_layer_net import Config
+
+__all__ = ["SEED", "Config", "Inputs", "run"]
+
+SEED = 0
+
+Inputs = NoInputs
+
+
+def run(request: Request) -> Result:
+    """Both runs' losses, and how far the two gradients are apart at the initial weights.
+
+    Raises:
+      ConfigError: the seed is negative or does not fit 31 bits.
+    """
+    seed, config = request.seed, request.config
+    require_seed(seed)
+    x, y, weights = jax.tree.map(jnp.asarray, lesson.data_and_params(seed))
+    compiled = jax.jit(lesson.train, static_argnames="by_hand")
+    _, losses = compiled(weights, x, y, config, by_hand=True)
+    _, true_losses = compiled(weights, x, y, config, by_hand=False)
+
+    value, true = jax.jit(jax.value_and_grad(lesson.loss))(weights, x, y)
+    by_hand = jax.jit(partial(lesson.gradients_by_hand, as_printed=config.as_printed))
+    _, grads, grad_hidden = by_hand(weights, x, y)
+    errors = {name: _relative_error(grads[name], true[name]) for name in true}
+    zeroed = (grad_hidden == 0) & (x @ weights["w1"] > 0)
+    passed = (grad_hidden != 0) & (x @ weights["w1"] <= 0)
+
+    params = {
+        "net.0": {"kernel": weights["w1"], "bias": jnp.zeros(100)},
+        "net.2": {"kernel": weights["w2"], "bias": jnp.zeros(10)},
+    }
+    module = jax.jit(jax.value_and_grad(lesson.sequential_loss))
+    module_value, module_grads = module(params, x, y)
+    module_error = _relative_error(module_grads["net.0"]["kernel"], true["w1"])
+    figures = {
+        "two_layer_net.by_hand": {
+            "losses": losses,
+            "relative_error_w1": errors["w1"],
+            "relative_error_w2": errors["w2"],
+            "wrongly_zeroed": zeroed.sum(),
+            "wrongly_passed": passed.sum(),
+        },
+        "two_layer_net.autograd": {"losses": true_losses},
+        "two_layer_net.module": {
+            "loss_minus_autograd": module_value - value,
+            "relative_error_w1": module_error,
+            "relative_error_w2": _relative_error(module_grads["net.2"]["kernel"], true["w2"]),
+        },
+    }
+    if config.as_printed:
+        by_hand_remark = (
+            f"clamped gradient: the backward pass by hand misses w1's gradient by "
+            f"{errors['w1']:.0%} (w2's by {errors['w2']:.0e}); of the hidden layer's "
+            f"{zeroed.size:,} entries, {int(zeroed.sum()):,} of active units are set to 0 and "
+            f"{int(passed.sum()):,} of inactive ones are let through. --no-as-printed masks instead"
+        )
+    else:
+        by_hand_remark = (
+            f"masked gradient, as meant: the backward pass by hand agrees with grad to "
+            f"{max(errors.values()):.0e}; the document clamps instead, and misses"
+        )
+    module_remark = (
+        "a module's own backward: torch never calls it; the module's gradients are those of its "
+        f"forward pass, {float(module_error):.0e} from grad's"
+    )
+    label = "by hand, clamped" if config.as_printed else "by hand, masked"
+    curves = {label: losses, "automatic": true_losses}
+    return Result(
+        "two-layer-net", seed, config, figures, (by_hand_remark, module_remark), curves=curves
+    )
+
+
+def _relative_error(actual: Array, expected: Array) -> float:
+    return float(jnp.linalg.norm(actual - expected) / jnp.linalg.norm(expected))
