@@ -295,7 +295,7 @@ def _environment_checks(wanted: str, device: str) -> Iterator[Check]:
         found = torch.cuda.is_available()
         detail = torch.cuda.get_device_name() if found else "this torch finds no GPU"
         yield Check("torch's device", found, f"{detail}, torch {torch.__version__}")
-    wrong = environment.canaries()
+    wrong = environment.compiler_checks()
     yield Check("the compiler gets known sums right", not wrong, "; ".join(wrong) or "yes")
     for setting in ("highest", "tensorfloat32", None):
         yield _tf32_check(setting)

@@ -1,41 +1,42 @@
-"""Is a port from torch to JAX right, and if not, where does it part, and why?
+"""Is a port from torch to JAX right? If not, where do the two part, and why?
 
-`check_port` trains both sides and reports, `assert_port` is the same for a test, `replay` compares
-with a recording where torch is not installed, and `check_initialisation` compares how the two draw
-their start. `TRAPS` is the catalogue of mistakes that are known by name.
+- `check_port` trains both sides and reports; `assert_port` does the same in a test.
+- `replay` compares with a recorded torch run, where torch need not be installed.
+- `check_initialisation` compares the distributions of the initial parameters.
+- `TRAPS` is the catalogue of mistakes that are named.
 
-Below them, an observation is an ordered mapping from ``phase/tensor`` to a NumPy array, in the
-order in which a step computes them: ``batch/…``, ``loss``, ``grad/…``, ``optimizer/…``,
-``param/…``. Tensors have torch's names and layout. Each framework yields its observations step by
-step (`observe`, `reference_torch.parity.observe.observe`), and `compare` takes two such streams.
+The main types are `Port`, a network, a loss and an optimiser in JAX, and `Source`, a torch run,
+live or from a file. Both are compared as observations: mappings from ``phase/tensor`` to NumPy
+arrays, in the order in which a step computes them (``batch/…``, ``activation/…``, ``output``,
+``loss``, ``grad/…``, ``optimizer/…``, ``param/…``), under torch's names and in torch's layout.
+
+Start reading at `check.evaluate`. `trajectory` folds `stepwise.advance` over the steps, `float32`
+judges rounding, `vacuity` asks whether agreement means anything, `verdict` makes the report, and
+`naming` looks for the mistake in the catalogue.
+
+Nothing here knows this package's workflows, and torch is imported only inside the functions that
+run it.
 """
 
 from jaxdnn.parity.check import assert_port, check_port, replay
-from jaxdnn.parity.compare import (
-    Comparison,
-    Divergence,
-    Observation,
-    compare,
-    rounding_excess,
-)
+from jaxdnn.parity.compare import Divergence, Observation
 from jaxdnn.parity.initialisation import check_initialisation
-from jaxdnn.parity.observe import observe
+from jaxdnn.parity.port import Port
 from jaxdnn.parity.report import Report, Tier
+from jaxdnn.parity.source import Source
 from jaxdnn.parity.traps import TRAPS, Trap
 
 __all__ = [
     "TRAPS",
-    "Comparison",
     "Divergence",
     "Observation",
+    "Port",
     "Report",
+    "Source",
     "Tier",
     "Trap",
     "assert_port",
     "check_initialisation",
     "check_port",
-    "compare",
-    "observe",
     "replay",
-    "rounding_excess",
 ]

@@ -1,9 +1,10 @@
-"""Two streams of observations: how far apart they are, and where they part first."""
+"""Observations of two runs: how far apart they are, and where they part first.
 
-import itertools
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+An observation maps ``phase/tensor`` to a NumPy array, for everything that one training step
+computes, under torch's names and in torch's layout.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, SupportsFloat, TypeVar
 
@@ -11,17 +12,15 @@ import numpy as np
 
 __all__ = [
     "PHASES",
-    "Comparison",
     "Divergence",
     "Errors",
     "Observation",
-    "RoundingErrors",
-    "compare",
+    "compare_step",
     "index_of_largest",
     "largest_magnitude",
     "phase_index",
     "phase_of",
-    "rounding_excess",
+    "ratio",
     "tensor_of",
     "under",
 ]
@@ -30,7 +29,8 @@ Observation = dict[str, np.ndarray]
 T = TypeVar("T")
 
 PHASES = ("start", "batch", "activation", "output", "buffer", "loss", "grad", "optimizer", "param")
-"""In the order in which a step computes them."""
+"""In the order in which a step computes them, so that the first difference comes before those that
+follow from it. ``start`` is the initial parameters."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Divergence:
       phase: one of `PHASES`.
       tensor: torch's name for it, or the phase for a phase of one tensor.
       index: of the element that is furthest off.
-      expected: its value on the first side.
-      actual: its value on the second side.
+      expected: its value in torch.
+      actual: its value in the port.
       error: the difference, relative to the largest magnitude of the tensor in the run so far.
       detail: what differs, where it is not a value.
     """
@@ -85,207 +85,69 @@ class Divergence:
         )
 
 
-class Comparison(NamedTuple):
-    """What `compare` found.
+class Errors(NamedTuple):
+    """The relative errors of a run so far, as `compare_step` defines them.
 
     Attributes:
-      steps: how many were compared.
-      errors: for each tensor, the largest relative error over the run.
-      first_divergence: None if every error is within the tolerance.
+      largest: for each tensor, the largest relative error.
+      magnitudes: for each tensor, the largest finite magnitude on torch's side.
     """
 
-    steps: int
-    errors: Mapping[str, float]
-    first_divergence: Divergence | None
-
-    def largest_error(self, phase: str) -> float:
-        """The largest relative error of a phase's tensors over the run; 0 if it has none."""
-        errors = (error for key, error in self.errors.items() if phase_of(key) == phase)
-        return max(errors, default=0.0)
+    largest: Mapping[str, float]
+    magnitudes: Mapping[str, float]
 
 
-def compare(
-    expected: Iterable[Mapping[str, np.ndarray]],
-    actual: Iterable[Mapping[str, np.ndarray]],
+def compare_step(
+    errors: Errors,
+    step: int,
+    expected: Mapping[str, np.ndarray],
+    actual: Mapping[str, np.ndarray],
     *,
-    tolerance: float = 1e-12,
-) -> Comparison:
-    r"""Compare two runs step by step, holding one step of each in memory.
+    tolerance: float,
+) -> tuple[Errors, Divergence | None]:
+    r"""Compare one step of two runs.
 
     The error of a tensor :math:`a` at step :math:`t` is relative to the largest magnitude that it
-    has had on the expected side so far, so that a gradient that dies out at an optimum, where both
+    has had on the expected side so far, so that a gradient that vanishes at an optimum, where both
     sides hold only rounding, is not a difference:
 
     .. math:: e_t = \frac{\max_i |a_{t,i} - b_{t,i}|}{\max_{s \le t} \max_i |a_{s,i}|}
 
     Two NaNs, or two infinities of one sign, are equal; any other difference that is not finite is
-    infinite. After the first divergence what follows from it is not looked at.
+    infinite.
 
     Args:
-      expected: the observations of the oracle.
-      actual: those of the port.
-      tolerance: the largest relative error that is rounding; for float64 about 1e-12.
+      errors: of the steps before.
+      step: its number, from 0.
+      expected: arrays by key.
+      actual: arrays of the same shapes under the same keys, and perhaps more.
+      tolerance: the largest relative error that passes.
 
     Returns:
-      A `Comparison`, up to and including the first step that diverges.
-
-    Raises:
-      ValueError: a step has other tensors or shapes on one side than on the other, a tensor of an
-        unknown phase or not of real numbers; the runs differ in length; there is nothing to
-        compare; or the tolerance is not a finite number of at least 0.
+      The errors including this step, and the first tensor, in the order of `PHASES`, whose error
+      exceeds the tolerance; None if none does.
 
     Example:
-      >>> torch_run = [{"loss": np.array(1.0), "param/w": np.array([1.0, 2.0])}]
-      >>> jax_run = [{"loss": np.array(1.0), "param/w": np.array([1.0, 2.5])}]
-      >>> print(compare(torch_run, jax_run, tolerance=1e-12).first_divergence)
+      >>> torch_step = {"loss": np.array(1.0), "param/w": np.array([1.0, 2.0])}
+      >>> jax_step = {"loss": np.array(1.0), "param/w": np.array([1.0, 2.5])}
+      >>> _, found = compare_step(Errors({}, {}), 0, torch_step, jax_step, tolerance=1e-12)
+      >>> print(found)
       step 0, param w[1]: expected 2.0, got 2.5, a relative error of 2.5e-01
     """
-    if not 0 <= tolerance < math.inf:
-        raise ValueError(f"The tolerance must be finite and at least 0; got {tolerance}.")
-    errors = Errors()
-    steps = 0
-    for ours, theirs in itertools.zip_longest(expected, actual):
-        if ours is None or theirs is None:
-            side = "expected" if ours is None else "actual"
-            raise ValueError(f"The {side} run ends after {steps} steps, the other goes on.")
-        _check_same_tensors(ours, theirs, step=steps)
-        divergence = errors.see(steps, ours, theirs, tolerance=tolerance)
-        steps += 1
-        if divergence:
-            return Comparison(steps, errors.largest, divergence)
-    if not steps:
-        raise ValueError("There are no steps to compare.")
-    return Comparison(steps, errors.largest, None)
-
-
-class Errors:
-    """The relative errors of a run so far, as `compare` defines them.
-
-    Attributes:
-      largest: for each tensor, the largest relative error.
-      magnitudes: for each tensor, the largest magnitude.
-    """
-
-    def __init__(self) -> None:
-        self.largest: dict[str, float] = {}
-        self.magnitudes: dict[str, float] = {}
-
-    def copy(self) -> "Errors":
-        """The same, to be changed apart."""
-        other = Errors()
-        other.largest, other.magnitudes = dict(self.largest), dict(self.magnitudes)
-        return other
-
-    def see(
-        self,
-        step: int,
-        expected: Mapping[str, np.ndarray],
-        actual: Mapping[str, np.ndarray],
-        *,
-        tolerance: float,
-    ) -> Divergence | None:
-        """Take in a step, of the same tensors on both sides, and say where they part first."""
-        divergence = None
-        for key in sorted(expected, key=phase_index):
-            ours, theirs = expected[key], actual[key]
-            if not ours.size:
-                self.largest[key] = 0.0
-                continue
-            difference = _difference(ours, theirs)
-            self.magnitudes[key] = max(self.magnitudes.get(key, 0.0), _magnitude(ours))
-            at = index_of_largest(difference)
-            error = _ratio(float(difference[at]), self.magnitudes[key])
-            self.largest[key] = max(self.largest.get(key, 0.0), error)
-            if error > tolerance and divergence is None:
-                divergence = Divergence.of(step, key, ours[at], theirs[at], error=error, index=at)
-        return divergence
-
-
-def rounding_excess(
-    oracle: Iterable[Mapping[str, np.ndarray]],
-    reference: Iterable[Mapping[str, np.ndarray]],
-    port: Iterable[Mapping[str, np.ndarray]],
-) -> dict[str, float]:
-    r"""How much further a float32 port is from the truth than the float32 reference is.
-
-    The three sides take the same steps, each from the same float32 state: the oracle in float64,
-    the other two in float32. A correct port rounds otherwise than the reference, yet no worse:
-
-    .. math:: r = \frac{\max(0, \text{rms}(\text{port} - \text{oracle}) - \text{rms}(\text{ulp}))}
-                       {\text{rms}(\text{reference} - \text{oracle})}
-
-    with root mean squares over all elements of a tensor and all steps, and ulp the distance from
-    the oracle's value to the next float32. A tensor of one element needs many steps: in any one of
-    them the reference may be exact by luck.
-
-    Args:
-      oracle: steps in float64.
-      reference: steps in float32, by the side that is trusted.
-      port: steps in float32, by the side that is judged.
-
-    Returns:
-      :math:`r` for each tensor; infinite where only the port is off by more than one ulp, or where
-      any side is not finite.
-
-    Raises:
-      ValueError: the sides differ in length, hold other tensors or shapes, or have no steps.
-
-    Example:
-      >>> exact = [{"loss": np.array(1.0)}]
-      >>> torch_steps = [{"loss": np.array(1.0 + 1e-6)}]
-      >>> jax_steps = [{"loss": np.array(1.0 + 5e-6)}]
-      >>> round(rounding_excess(exact, torch_steps, jax_steps)["loss"], 1)
-      4.9
-    """
-    roundings = RoundingErrors()
-    for step, (exact, trusted, judged) in enumerate(zip(oracle, reference, port, strict=True)):
-        _check_same_tensors(exact, trusted, step=step)
-        _check_same_tensors(exact, judged, step=step)
-        roundings.see(exact, trusted, judged)
-    if not roundings.steps:
-        raise ValueError("There are no steps to compare.")
-    return roundings.excess()
-
-
-class RoundingErrors:
-    """The sums of squares behind `rounding_excess`, so far.
-
-    Attributes:
-      steps: how many were taken in.
-    """
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self._port: defaultdict[str, float] = defaultdict(float)
-        self._reference: defaultdict[str, float] = defaultdict(float)
-        self._ulp: defaultdict[str, float] = defaultdict(float)
-
-    def see(
-        self,
-        oracle: Mapping[str, np.ndarray],
-        reference: Mapping[str, np.ndarray],
-        port: Mapping[str, np.ndarray],
-    ) -> None:
-        """Take in a step, of the same tensors on all sides."""
-        self.steps += 1
-        for key, truth in oracle.items():
-            ulp = np.spacing(np.abs(truth).astype(np.float32))
-            for sums, values in (
-                (self._port, port[key] - truth),
-                (self._reference, reference[key] - truth),
-                (self._ulp, ulp),
-            ):
-                sums[key] += float(np.sum(np.square(values, dtype=np.float64)))
-
-    def excess(self) -> dict[str, float]:
-        """The ratio of each tensor."""
-        ratios = {}
-        for key, squares in self._port.items():
-            beyond = math.sqrt(squares) - math.sqrt(self._ulp[key])
-            ratios[key] = _ratio(max(0.0, beyond), math.sqrt(self._reference[key]))
-            if not math.isfinite(beyond + self._reference[key]):
-                ratios[key] = math.inf
-        return ratios
+    largest, magnitudes, divergence = dict(errors.largest), dict(errors.magnitudes), None
+    for key in sorted(expected, key=phase_index):
+        ours, theirs = expected[key], actual[key]
+        if not ours.size:
+            largest[key] = 0.0
+            continue
+        difference = _difference(ours, theirs)
+        magnitudes[key] = max(magnitudes.get(key, 0.0), _finite_magnitude(ours))
+        at = index_of_largest(difference)
+        error = ratio(float(difference[at]), magnitudes[key])
+        largest[key] = max(largest.get(key, 0.0), error)
+        if error > tolerance and divergence is None:
+            divergence = Divergence.of(step, key, ours[at], theirs[at], error=error, index=at)
+    return Errors(largest, magnitudes), divergence
 
 
 def phase_of(key: str) -> str:
@@ -294,7 +156,7 @@ def phase_of(key: str) -> str:
 
 
 def phase_index(key: str) -> int:
-    """Where the phase in a tensor's key is among `PHASES`."""
+    """The position in `PHASES` of the phase in a tensor's key."""
     return PHASES.index(phase_of(key))
 
 
@@ -304,14 +166,14 @@ def tensor_of(key: str) -> str:
 
 
 def under(prefix: str, arrays: Mapping[str, T]) -> dict[str, T]:
-    """What lies under a prefix, by the rest of its name.
+    """The arrays whose names begin with a prefix, by the rest of their names.
 
     Args:
       prefix: as it is in the names, ``param/``.
       arrays: by name.
 
     Returns:
-      The arrays whose names begin with the prefix, in their order.
+      The arrays, in their order.
 
     Example:
       >>> under("param/", {"loss": 0.5, "grad/w": 1.0, "param/w": 2.0})
@@ -334,29 +196,15 @@ def index_of_largest(values: np.ndarray | np.floating) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(values)), values.shape))
 
 
-def _check_same_tensors(
-    ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray], *, step: int
-) -> None:
-    missing, extra = sorted(ours.keys() - theirs.keys()), sorted(theirs.keys() - ours.keys())
-    if missing or extra:
-        raise ValueError(
-            f"step {step}: the sides hold other tensors; only expected: {missing or 'none'}, "
-            f"only actual: {extra or 'none'}."
-        )
-    for key in ours:
-        if phase_of(key) not in PHASES:
-            raise ValueError(f"step {step}: {key} must begin with one of {', '.join(PHASES)}.")
-        for array in (ours[key], theirs[key]):
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"step {step}: {key} is {array.dtype}, not of real numbers.")
-        if ours[key].shape != theirs[key].shape:
-            raise ValueError(
-                f"step {step}: {key} has shape {ours[key].shape} on the expected side, "
-                f"{theirs[key].shape} on the actual one."
-            )
+def ratio(difference: float, magnitude: float) -> float:
+    """Their quotient: 0 where there is no difference, infinite where only the magnitude is 0."""
+    if difference == 0.0:
+        return 0.0
+    return difference / magnitude if magnitude else np.inf
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    # In float64, in which bytes do not wrap around.
     ours, theirs = (np.asarray(side, np.float64) for side in (ours, theirs))
     with np.errstate(invalid="ignore"):
         difference = np.asarray(ours - theirs)
@@ -367,16 +215,10 @@ def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return np.where(same, 0.0, np.where(np.isfinite(difference), difference, np.inf))
 
 
-def _magnitude(values: np.ndarray) -> float:
+def _finite_magnitude(values: np.ndarray) -> float:
     """The largest finite magnitude."""
     values = np.asarray(values, np.float64)
     largest = max(values.max(initial=0.0), -values.min(initial=0.0))
     if np.isfinite(largest):
         return float(largest)
     return float(np.max(np.abs(values), initial=0.0, where=np.isfinite(values)))
-
-
-def _ratio(difference: float, magnitude: float) -> float:
-    if difference == 0.0:
-        return 0.0
-    return difference / magnitude if magnitude else np.inf

@@ -1,4 +1,4 @@
-"""What a comparison ran on, and whether its compiler can be trusted."""
+"""The environment of a comparison, and whether its compiler can be trusted."""
 
 import functools
 import importlib.metadata
@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdnn.runtime.xla_flags import REDUCTION_FLAG
 
-__all__ = ["canaries", "describe"]
+__all__ = ["compiler_checks", "describe"]
 
 
 _PRECISION = "jax_default_matmul_precision"
@@ -21,8 +21,8 @@ def describe() -> dict[str, Any]:
     """Versions, device and arithmetic of the JAX side.
 
     Returns:
-      ``jax``, ``jaxlib``, ``python``, ``machine``, ``device``, ``x64`` and ``matmul_precision`` (of
-      the caller, which a comparison replaces by its own), ``tf32`` (whether the comparison may
+      ``jax``, ``jaxlib``, ``python``, ``machine``, ``device``, ``x64`` and ``matmul_precision``
+      (the caller's, which a comparison replaces by its own), ``tf32`` (whether the comparison may
       use it) and ``flushes_denormals``.
     """
     device = jax.devices()[0]
@@ -40,14 +40,14 @@ def describe() -> dict[str, Any]:
     }
 
 
-def canaries() -> tuple[str, ...]:
-    """Compute what known miscompiles get wrong.
+def compiler_checks() -> tuple[str, ...]:
+    """Compute expressions that compilers are known to have miscompiled.
 
     Returns:
-      A sentence for each that this compiler gets wrong, with the mend; empty if none.
+      A sentence for each that this compiler gets wrong, with the fix; empty if there is none.
 
     Example:
-      >>> canaries()
+      >>> compiler_checks()
       ()
     """
     return tuple(filter(None, (_reduction(jax.default_backend()),)))
@@ -55,6 +55,7 @@ def canaries() -> tuple[str, ...]:
 
 @functools.cache
 def _reduction(backend: str) -> str | None:
+    """The reduction that jaxlib 0.10.2 vectorises wrongly on x86-64 CPUs."""
     with jax.enable_x64(False), jax.default_matmul_precision("highest"):
         rows = np.zeros((32_769, 3), np.float32)
         rows[:, 0] = np.arange(len(rows))
@@ -64,7 +65,7 @@ def _reduction(backend: str) -> str | None:
     if not wrong:
         return None
     return (
-        f"the compiler is not to be trusted: of 32,769 sums of three squares, jaxlib "
+        f"the compiler cannot be trusted: of 32,769 sums of three squares, jaxlib "
         f"{importlib.metadata.version('jaxlib')} on {backend} gets {wrong} wrong; set "
         f"XLA_FLAGS={REDUCTION_FLAG} before Python starts"
     )

@@ -1,178 +1,261 @@
-"""Single precision: is a port rounded no worse than torch, and how far can a run be foretold."""
+r"""Single precision: is a port rounded no worse than torch, and for how long is a run determined?
+
+Torch in float64, torch in float32 and the port in float32 each take one step from the same float32
+state. A right port rounds differently from torch, and no worse:
+
+.. math:: r = \frac{\max(0, \text{rms}(\text{port} - \text{float64}) - \text{rms}(\text{ulp}))}
+                   {\text{rms}(\text{torch} - \text{float64})}
+
+with root mean squares over all elements of a tensor and all states, and ulp the distance from the
+float64 value to the next float32. A tensor of one element needs many states: in any one of them
+torch may be exact by luck.
+"""
 
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
+from jaxdnn.parity import runner as running
 from jaxdnn.parity import states
 from jaxdnn.parity.compare import (
     Divergence,
     Observation,
-    RoundingErrors,
     index_of_largest,
     largest_magnitude,
     phase_index,
     phase_of,
+    ratio,
     under,
 )
-from jaxdnn.parity.port import BATCH, Arrays, PortState, Runner
+from jaxdnn.parity.port import Arrays, State
 from jaxdnn.parity.report import Tier
+from jaxdnn.parity.runner import Runner
 
-__all__ = ["Roundings", "horizon"]
+__all__ = ["NO_ROUNDINGS", "Roundings", "excess", "horizon", "notes", "sample_seen", "tier"]
 
 ALLOWED = 3.0
-"""Times torch's own root mean square error, beyond one unit in the last place."""
+"""Times torch's own root mean square error, beyond one unit in the last place. Right ports, whose
+sums run in another order, stay below 2 over many states; a computation in fewer bits or an unstable
+formula is off by tens."""
 
 _PARTED = 1e-3
-"""Two runs have parted when a parameter differs by this, relative to its largest magnitude."""
+"""Two runs have parted when a parameter differs by this, relative to its largest magnitude: far
+beyond rounding, far below what a plot would show."""
 
 _OPTAX_ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
 
+_UNIT = 2.0**-24
+"""Half a unit in the last place of 1 in float32: the largest relative error of one rounding."""
 
-class Roundings:
-    """One step from each of many float32 states, against the same steps in float64 by torch."""
 
-    def __init__(self, optimizer: Mapping[str, Any]) -> None:
-        self._optimizer = optimizer
-        self._sums = RoundingErrors()
-        self._worst: dict[str, tuple[float, Divergence]] = {}
-        self._magnitudes: dict[str, float] = {}
-        self._correction = 0.0
+class Squares(NamedTuple):
+    """Sums of squares over the elements and states of a tensor.
 
-    @property
-    def steps(self) -> int:
-        """How many states were taken in."""
-        return self._sums.steps
+    Attributes:
+      port: of the port's errors.
+      torch: of torch's.
+      ulp: of the units in the last place.
+    """
 
-    def see(
-        self, runner: Runner, sample: Observation, opt_state: optax.OptState, step: int
-    ) -> None:
-        """Let the port take a step that torch took, and compare.
+    port: float = 0.0
+    torch: float = 0.0
+    ulp: float = 0.0
 
-        Args:
-          runner: the port in float32.
-          sample: ``state/…``, ``float64/…`` and ``float32/…``.
-          opt_state: of the port before the step.
-          step: its number.
-        """
-        before, oracle, trusted = (
-            under(prefix, sample) for prefix in ("state/", "float64/", "float32/")
+
+class Roundings(NamedTuple):
+    """One step from each of many float32 states, against the same steps in float64 by torch.
+
+    Attributes:
+      steps: how many states were taken in.
+      squares: for each tensor.
+      worst: for each tensor, its largest error, and where.
+      magnitudes: for each tensor, what its errors are measured by.
+      correction: the largest relative error of an update that optax's bias correction explains.
+    """
+
+    steps: int
+    squares: Mapping[str, Squares]
+    worst: Mapping[str, tuple[float, Divergence]]
+    magnitudes: Mapping[str, float]
+    correction: float
+
+
+NO_ROUNDINGS = Roundings(0, {}, {}, {}, 0.0)
+
+
+def sample_seen(
+    roundings: Roundings,
+    runner: Runner,
+    sample: Observation,
+    opt_state: optax.OptState,
+    *,
+    step: int,
+    betas: Sequence[float],
+) -> Roundings:
+    """Let the port take a step that torch took from a float32 state, and compare.
+
+    Args:
+      roundings: of the states before.
+      runner: the port in float32.
+      sample: ``state/…``, ``float64/…`` and ``float32/…``; nothing where no state was far enough
+        from a kink.
+      opt_state: of the port before the step.
+      step: its number.
+      betas: of torch's Adam.
+    """
+    before, exact, torch = (under(p, sample) for p in ("state/", "float64/", "float32/"))
+    if not exact:
+        return roundings
+    state = running.resume(runner, before, opt_state)
+    _, port = running.observe(runner, state, list(under("batch/", torch).values()))
+    correction = roundings.correction
+    if any(isinstance(part, _OPTAX_ADAM) for part in states.parts(opt_state)):
+        bound = sum(_correction_error(beta, step + 1) for beta in betas) + 4 * _UNIT
+        port, found = _without_bias_correction_error(before, exact, port, bound=bound)
+        correction = max(correction, found)
+    added = _added(roundings, exact, torch, port, step=step)
+    return added._replace(correction=correction)
+
+
+def _added(
+    roundings: Roundings, exact: Observation, torch: Observation, port: Observation, *, step: int
+) -> Roundings:
+    squares, worst = dict(roundings.squares), dict(roundings.worst)
+    magnitudes = dict(roundings.magnitudes)
+    for key, truth in exact.items():
+        if key not in port or phase_of(key) == "batch" or not truth.size:
+            continue
+        # Each state counts alike, however large its numbers are; but one in which they nearly
+        # cancel must not count for all the others.
+        magnitudes[key] = max(largest_magnitude(truth), 0.5 * magnitudes.get(key, 0.0))
+        scale = magnitudes[key] or 1.0
+        sides = (np.asarray(side[key] / scale) for side in (exact, torch, port))
+        scaled, reference, judged = sides
+        squares[key] = _more_squares(squares.get(key, Squares()), scaled, reference, judged)
+        error = np.abs(judged - scaled)
+        at = index_of_largest(np.nan_to_num(error, nan=np.inf))
+        furthest = float(error[at])
+        if key not in worst or not furthest <= worst[key][0]:
+            values = truth[at], port[key][at]
+            place = Divergence.of(step, key, *values, error=math.nan, index=at)
+            worst[key] = furthest, place
+    return Roundings(roundings.steps + 1, squares, worst, magnitudes, roundings.correction)
+
+
+def _more_squares(sums: Squares, exact: np.ndarray, torch: np.ndarray, port: np.ndarray) -> Squares:
+    ulp = np.spacing(np.abs(exact).astype(np.float32))
+    added = (
+        float(np.sum(np.square(v, dtype=np.float64))) for v in (port - exact, torch - exact, ulp)
+    )
+    return Squares(*(total + more for total, more in zip(sums, added, strict=True)))
+
+
+def excess(squares: Mapping[str, Squares]) -> dict[str, float]:
+    """The ratio :math:`r` of each tensor; infinite where only the port is off, or not finite.
+
+    Example:
+      >>> excess({"loss": Squares(port=5e-6**2, torch=1e-6**2, ulp=1e-7**2)})
+      {'loss': 4.9}
+    """
+    ratios = {}
+    for key, (port, torch, ulp) in squares.items():
+        beyond = math.sqrt(port) - math.sqrt(ulp)
+        ratios[key] = ratio(max(0.0, beyond), math.sqrt(torch))
+        if not math.isfinite(beyond + torch):
+            ratios[key] = math.inf
+    return ratios
+
+
+def tier(roundings: Roundings, horizon: int | None) -> Tier:
+    """What the states show together."""
+    ratios = excess(roundings.squares)
+    beyond = [key for key, r in ratios.items() if not r <= ALLOWED]
+    divergence = None
+    if beyond:
+        first = min(beyond, key=phase_index)
+        divergence = dataclasses.replace(roundings.worst[first][1], error=ratios[first])
+    return Tier("float32", roundings.steps, ratios, ALLOWED, divergence, horizon=horizon)
+
+
+def notes(roundings: Roundings) -> Iterator[str]:
+    """What was allowed for."""
+    if roundings.correction:
+        yield (
+            "optax computes Adam's bias correction in float32, which changes an update by up "
+            f"to {roundings.correction:.1e} of itself (jaxdnn.optim.adam does not); this is no "
+            "mistake of the port and was not counted"
         )
-        if not oracle:
-            return
-        state = runner.resume(before, opt_state)
-        _, port = runner.step(state, [trusted[key] for key in BATCH if key in trusted])
-        if any(isinstance(part, _OPTAX_ADAM) for part in states.parts(opt_state)):
-            port = self._without_bias_correction_error(before, oracle, port, step)
-        keys = [
-            key
-            for key, array in oracle.items()
-            if key in port and phase_of(key) != "batch" and array.size
-        ]
-        for key in keys:
-            # Each state counts alike, however large its numbers are; but one in which they nearly
-            # cancel must not count for all the others.
-            magnitude = largest_magnitude(oracle[key])
-            self._magnitudes[key] = max(magnitude, 0.5 * self._magnitudes.get(key, 0.0))
-        scales = {key: self._magnitudes[key] or 1.0 for key in keys}
-        exact, reference, judged = (
-            {k: np.asarray(side[k] / scales[k]) for k in keys} for side in (oracle, trusted, port)
-        )
-        self._sums.see(exact, reference, judged)
-        for key in keys:
-            error = np.abs(judged[key] - exact[key])
-            at = index_of_largest(np.nan_to_num(error, nan=np.inf))
-            furthest = float(error[at])
-            if not furthest <= self._worst.get(key, (-1.0, None))[0]:
-                values = oracle[key][at], port[key][at]
-                place = Divergence.of(step, key, *values, error=math.nan, index=at)
-                self._worst[key] = furthest, place
 
-    def tier(self, horizon: int | None) -> Tier:
-        """What the states show together."""
-        excess = self._sums.excess()
-        beyond = [key for key, ratio in excess.items() if not ratio <= ALLOWED]
-        divergence = None
-        if beyond:
-            first = min(beyond, key=phase_index)
-            worst = self._worst[first][1]
-            divergence = dataclasses.replace(worst, error=excess[first])
-        return Tier("float32", self.steps, excess, ALLOWED, divergence, horizon=horizon)
 
-    def notes(self) -> Iterator[str]:
-        """What was allowed for."""
-        if self._correction:
-            yield (
-                "optax computes Adam's bias correction in float32, which changes an update by up "
-                f"to {self._correction:.1e} of itself (jaxdnn.optim.adam does not); it is no "
-                "mistake of the port and was not counted"
-            )
+def betas_of(optimizer: Mapping[str, Any]) -> tuple[float, ...]:
+    """Adam's betas in the description of torch's optimiser, or else their defaults."""
+    return tuple(map(float, (optimizer["settings"] or {}).get("betas", (0.9, 0.999))))
 
-    def _without_bias_correction_error(
-        self, before: Observation, oracle: Observation, port: Observation, step: int
-    ) -> Observation:
-        """Take out a common factor of all updates, if rounding 1 - beta ** t can have caused it."""
-        names = [key for key in oracle if key.startswith("param/") and key in port]
-        updates = {key: oracle[key] - before[key] for key in names}
-        # By least squares, in which each number counts as its own rounding lets it.
-        units = {k: np.spacing(np.abs(oracle[k]).astype(np.float32)).astype(float) for k in names}
-        scaled = {k: updates[k] / units[k] for k in names}
-        errors = {k: (port[k] - oracle[k]) / units[k] for k in names}
-        product = sum(float(np.sum(errors[k] * scaled[k])) for k in names)
-        square = sum(float(np.sum(scaled[k] ** 2)) for k in names)
-        betas = (self._optimizer["settings"] or {}).get("betas", (0.9, 0.999))
-        unit = 2.0**-24
-        bound = sum(_correction_error(float(beta), step + 1) for beta in betas) + 4 * unit
-        if not square or not 0 < abs(product / square) <= bound:
-            return port
-        factor = product / square
-        self._correction = max(self._correction, abs(factor))
-        return port | {key: port[key] - factor * updates[key] for key in names}
+
+def _without_bias_correction_error(
+    before: Observation, exact: Observation, port: Observation, *, bound: float
+) -> tuple[Observation, float]:
+    """The port's step without a common relative error of all updates, and that error.
+
+    The error is taken out only where rounding ``1 - beta ** t`` can have caused it.
+    """
+    names = [key for key in exact if key.startswith("param/") and key in port]
+    updates = {key: exact[key] - before[key] for key in names}
+    # By least squares, in which each number counts as its own rounding lets it.
+    units = {k: np.spacing(np.abs(exact[k]).astype(np.float32)).astype(float) for k in names}
+    scaled = {k: updates[k] / units[k] for k in names}
+    errors = {k: (port[k] - exact[k]) / units[k] for k in names}
+    product = sum(float(np.sum(errors[k] * scaled[k])) for k in names)
+    square = sum(float(np.sum(scaled[k] ** 2)) for k in names)
+    if not square or not 0 < abs(product / square) <= bound:
+        return port, 0.0
+    factor = product / square
+    return port | {key: port[key] - factor * updates[key] for key in names}, abs(factor)
 
 
 def _correction_error(beta: float, count: int) -> float:
     """Of 1 - beta ** count, relative, where beta and its power are rounded to float32."""
     rounded = abs(float(np.float32(beta)) - beta) / beta if beta else 0.0
     power = beta**count
-    return power / (1 - power) * (count * rounded + 2 * 2.0**-24)
+    return power / (1 - power) * (count * rounded + 2 * _UNIT)
 
 
-def horizon(runner: Runner, start: Arrays, batches: Iterable[Sequence[np.ndarray]]) -> int | None:
-    """The step at which two right float32 runs part, that differ by a unit in the last place.
+def horizon(runner: Runner, initial: Arrays, batches: Iterable[Sequence[np.ndarray]]) -> int | None:
+    """The step at which two right float32 runs part that differ by a unit in the last place.
 
     Args:
       runner: the port in float32.
-      start: arrays called ``param/…`` and ``buffer/…``.
+      initial: arrays called ``param/…`` and ``buffer/…``.
       batches: what both train on.
 
     Returns:
       The first step after which a parameter differs by a thousandth of its largest magnitude;
       None if there is none.
     """
-    single = {key: np.asarray(array, np.float32) for key, array in start.items()}
+    single = {key: np.asarray(array, np.float32) for key, array in initial.items()}
     moved = {
         key: np.asarray(np.nextafter(array, np.float32(np.inf)))
         if key.startswith("param/")
         else array
         for key, array in single.items()
     }
-    one, other = runner.start(single), runner.start(moved)
+    one, other = running.initial_state(runner, single), running.initial_state(runner, moved)
     if not jax.tree.leaves(one.params):
         return None
     for step, batch in enumerate(batches):
-        one, other = runner.train(one, batch), runner.train(other, batch)
+        one, other = running.train(runner, one, batch), running.train(runner, other, batch)
         if _apart(one, other) > _PARTED:
             return step
     return None
 
 
-def _apart(one: PortState, other: PortState) -> float:
-    """The largest difference of a parameter, in NumPy, where nothing is compiled for it."""
+def _apart(one: State, other: State) -> float:
+    """The largest relative difference of a parameter, in NumPy, which compiles nothing for it."""
 
     def difference(a: Any, b: Any) -> float:
         a, b = np.asarray(a), np.asarray(b)

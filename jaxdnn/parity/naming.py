@@ -1,13 +1,13 @@
 """Which mistake of the catalogue explains a divergence.
 
-A name is given where the mistake, made on purpose, reproduces what the port does: a loss and its
-gradient, an optimiser's updates step by step, or, for a layer, all that torch computes with it.
+A mistake is named where making it on purpose reproduces what the port does: a loss and its
+gradient, an optimiser's updates step by step, or, for a layer, everything that torch computes with
+it.
 """
 
-import hashlib
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,18 +16,22 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
-from jaxdnn.parity import loss_mistakes, optimizer_mistakes
+from jaxdnn.parity import trajectory
 from jaxdnn.parity.compare import PHASES, Divergence, Observation, under
-from jaxdnn.parity.port import Port, PortState, precision, step
+from jaxdnn.parity.mistakes import data, losses, narrowing, optimizers
+from jaxdnn.parity.port import Port, State, take_step
+from jaxdnn.parity.runner import precision
 from jaxdnn.parity.source import Batches, Source
 
-__all__ = ["Name", "Rerun", "name"]
+__all__ = ["Name", "name"]
 
 _SAME = 1e-11
-"""Relative; what a mistake computes and what the port computes are then the same."""
+"""Relative: closer than this, a mistake and the port compute the same. Ten times the tolerance of
+the comparison, since a mistake may be written with sums in yet another order."""
 
 _STEPS_BEYOND = 20
-"""A mistake must explain so many steps after the first that it shows in."""
+"""A mistake must explain this many steps after the first that it shows in: two mistakes can agree
+for one step, as a schedule and a learning rate do, but not for twenty."""
 
 
 class Name(NamedTuple):
@@ -35,7 +39,7 @@ class Name(NamedTuple):
 
     Attributes:
       trap: its name in `jaxdnn.parity.TRAPS`, or None.
-      mended: what came of the comparison without it.
+      mended: the result of the comparison without it.
     """
 
     trap: str | None
@@ -43,7 +47,7 @@ class Name(NamedTuple):
 
 
 class Rerun(NamedTuple):
-    """What came of a comparison that was made again.
+    """A comparison that was repeated.
 
     Attributes:
       divergence: where the two part, or None.
@@ -56,23 +60,37 @@ class Rerun(NamedTuple):
     def __str__(self) -> str:
         """One clause."""
         if self.divergence is None:
-            return f"the two agree over {_steps(self.steps)}"
+            return f"the two agree over {_count(self.steps)}"
         return f"the two part again at {self.divergence}"
 
 
-def _steps(count: int) -> str:
-    return f"{count} step{'s' * (count != 1)}"
+class Question(NamedTuple):
+    """What is to be explained.
+
+    Attributes:
+      source: torch's run.
+      port: the port that parts from it in float64.
+      divergence: where.
+      port_batches: the port's own batches, if it has any.
+    """
+
+    source: Source
+    port: Port
+    divergence: Divergence
+    port_batches: Batches | None
+
+    @property
+    def steps(self) -> int:
+        """How many steps a mistake must explain."""
+        return self.divergence.step + 1 + _STEPS_BEYOND
 
 
-Again = Callable[[Port, str | None, int], Rerun]
+def _count(steps: int) -> str:
+    return f"{steps} step{'s' * (steps != 1)}"
 
 
 def name(
-    source: Source,
-    port: Port,
-    divergence: Divergence,
-    port_batches: Batches | None,
-    again: Again,
+    source: Source, port: Port, divergence: Divergence, port_batches: Batches | None = None
 ) -> Name:
     """Find the mistake behind a divergence in float64.
 
@@ -81,35 +99,52 @@ def name(
       port: the port that parts from it.
       divergence: where.
       port_batches: the port's own batches, if it has any.
-      again: compares once more, ``(port, mistake of a layer, steps) -> Rerun``.
 
     Returns:
       The name, if one mistake explains what the port does.
     """
+    question = Question(source, port, divergence, port_batches)
     match divergence.phase:
         case "batch":
             assert port_batches is not None
-            return Name(_data(source, port_batches, divergence))
+            return Name(data.mistake_in(list(source.batches()), list(port_batches), divergence))
         case "optimizer" | "param":
-            found = _optimizer(source, port, divergence, again)
+            found = _optimizer(question)
         case "loss":
-            found = _loss(source, port, divergence, again)
+            found = _loss(question)
         case "grad":
-            found = _loss(source, port, divergence, again)
-            found = found if found.trap else _layer(source, port, divergence, again)
+            found = _loss(question)
+            found = found if found.trap else _layer(question)
         case "output" if _is_softmax(source, port):
             return Name("softmax-twice")
         case _:
-            found = _layer(source, port, divergence, again)
+            found = _layer(question)
     if found.trap is None and _narrows(source, port):
         return Name("reduced-precision")
     return found
 
 
+def _again(question: Question, *, mistake: str | None = None, steps: int) -> Rerun:
+    """Compare once more, with a mistake in torch's layers or a changed port."""
+    recorded = itertools.islice(question.source.steps(mistake=mistake), steps)
+    try:
+        result = trajectory.follow(
+            question.source,
+            question.port,
+            question.port_batches,
+            precisions=("float64",),
+            recorded=recorded,
+        )
+    except (TypeError, ValueError, RuntimeError):
+        # The mistake makes shapes that this network or its loss does not accept.
+        return Rerun(None, 0)
+    return Rerun(result.divergence, result.carry.steps)
+
+
 def _is_softmax(source: Source, port: Port) -> bool:
     """Whether the port's network ends in a softmax that torch's does not have."""
     seen = _seen(source, 0)
-    if port.stateful or seen["output"].ndim < 2:
+    if port.apply is None or port.stateful or seen["output"].ndim < 2:
         return False
     with precision("float64"):
         output = port.apply(_params(source, port), jnp.asarray(seen["batch/x"]))
@@ -122,12 +157,15 @@ def _seen(source: Source, number: int) -> Observation:
 
 
 def _params(source: Source, port: Port) -> PyTree:
-    """What the port starts from."""
-    return jax.tree.map(jnp.asarray, port.from_torch(under("param/", source.start())))
+    """The port's initial parameters."""
+    return jax.tree.map(jnp.asarray, port.from_torch(under("param/", source.initial)))
 
 
-def _loss(source: Source, port: Port, divergence: Divergence, again: Again) -> Name:
-    seen = _seen(source, divergence.step)
+def _loss(question: Question) -> Name:
+    source, port = question.source, question.port
+    if port.loss is None:
+        return Name(None)
+    seen = _seen(source, question.divergence.step)
     output, target = seen["output"], seen["batch/y"]
     with precision("float64"):
         output, target = jnp.asarray(output), jnp.asarray(target)
@@ -135,29 +173,28 @@ def _loss(source: Source, port: Port, divergence: Divergence, again: Again) -> N
         if ported is None:
             return Name(None)
         for loss, settings in _possible_losses(source, seen):
-            right = loss_mistakes.faithful(loss, settings)
+            right = losses.faithful(loss, settings)
             truth = _value_and_slope(right, output, target)
-            for trap, mistaken in loss_mistakes.candidates(loss, settings):
+            for trap, mistaken in losses.candidates(loss, settings):
                 found = _value_and_slope(mistaken, output, target)
                 if found is None or not all(map(_close, found, ported)):
                     continue
-                # Of a single column, say, the mean over rows is the mean over all: no mistake.
+                # For a single column, say, the mean over rows is the mean over all: no mistake.
                 if truth is None or not all(map(_close, found, truth)):
-                    mended = port._replace(loss=right)
-                    return _mended(trap, mended, divergence, again)
+                    return _fixed(trap, question._replace(port=port._replace(loss=right)))
     return Name(None)
 
 
 def _possible_losses(source: Source, seen: Observation) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What torch's loss is known to be, or could be, by its value."""
+    """What torch's loss is known to be, or could be, judging by its value."""
     described = source.header["loss"]
     if described is not None:
         yield described["name"], described["settings"]
         return
     output, target = jnp.asarray(seen["output"]), jnp.asarray(seen["batch/y"])
-    for loss, reduction in itertools.product(loss_mistakes.NAMES, ("mean", "sum")):
+    for loss, reduction in itertools.product(losses.NAMES, ("mean", "sum")):
         settings = {"reduction": reduction}
-        found = _value_and_slope(loss_mistakes.faithful(loss, settings), output, target)
+        found = _value_and_slope(losses.faithful(loss, settings), output, target)
         if found is not None and _close(found[0], seen["loss"]):
             yield loss, settings
 
@@ -168,36 +205,36 @@ def _value_and_slope(
     try:
         value, slope = jax.value_and_grad(loss)(output, target)
     except (TypeError, ValueError, IndexError):
-        return None  # of shapes or types that this loss does not take
+        return None  # the loss does not accept these shapes or types
     return np.asarray(value), np.asarray(slope)
 
 
-def _optimizer(source: Source, port: Port, divergence: Divergence, again: Again) -> Name:
-    header = source.header
-    right = optimizer_mistakes.faithful(header)
-    if _is_unused(source, divergence):
+def _optimizer(question: Question) -> Name:
+    source, port = question.source, question.port
+    if _is_unused(source, question.divergence):
         return Name("unused-parameter")
+    right = optimizers.faithful(source.header)
     if right is None:
         return Name(None)
-    rivals = list(optimizer_mistakes.candidates(header))
-    steps = divergence.step + 1 + _STEPS_BEYOND
+    rivals = list(optimizers.candidates(source.header))
     with precision("float64"):
-        stream = _updates(source, port, [port.optimizer, *(o for _, o in rivals)], steps)
+        tried = [port.optimizer, *(optimizer for _, optimizer in rivals)]
         alive = set(range(len(rivals)))
-        for ported, *others in stream:
+        for ported, *others in _updates(source, port, tried, question.steps):
             alive = {i for i in alive if _trees_close(others[i], ported)}
     if not alive:
         return Name(None)
-    return _mended(rivals[min(alive)][0], port._replace(optimizer=right), divergence, again)
+    fixed = question._replace(port=port._replace(optimizer=right))
+    return _fixed(rivals[min(alive)][0], fixed)
 
 
-def _mended(trap: str, port: Port, divergence: Divergence, again: Again) -> Name:
-    """The name, unless the mended port still parts from torch where it did."""
-    result = again(port, None, divergence.step + 1 + _STEPS_BEYOND)
+def _fixed(trap: str, question: Question) -> Name:
+    """The name, unless the port without the mistake still parts from torch where it did."""
+    result = _again(question, steps=question.steps)
     after = result.divergence
     if not result.steps:
         return Name(trap)
-    if after is not None and _place(after) <= _place(divergence):
+    if after is not None and _place(after) <= _place(question.divergence):
         return Name(None)
     return Name(trap, str(result))
 
@@ -207,12 +244,13 @@ def _place(divergence: Divergence) -> tuple[int, int]:
 
 
 def _updates(
-    source: Source, port: Port, optimizers: list[optax.GradientTransformation], steps: int
+    source: Source, port: Port, transformations: list[optax.GradientTransformation], steps: int
 ) -> Iterator[list[PyTree]]:
-    """What each transformation makes of torch's gradients and parameters."""
+    """The updates that each transformation makes of torch's gradients and parameters."""
     params = _params(source, port)
-    states = [jax.tree.map(_widest, optimizer.init(params)) for optimizer in optimizers]
-    updates = [optimizer.update for optimizer in optimizers]
+    states = [jax.tree.map(_widest, optimizer.init(params)) for optimizer in transformations]
+    updates = [optimizer.update for optimizer in transformations]
+    # Some thirty candidates: compiling them costs more than a few dozen steps of each.
     if steps > 2 * _STEPS_BEYOND:
         updates = [jax.jit(update) for update in updates]
     for seen in itertools.islice(source.steps(), steps):
@@ -226,84 +264,47 @@ def _updates(
 
 
 def _widest(leaf: Any) -> Any:
-    """Floats and counts in 64 bits, as the comparison has them."""
+    """Floats and counts in 64 bits, as in the comparison."""
     kind = {"f": np.float64, "i": np.int64}.get(np.asarray(leaf).dtype.kind)
     return leaf if kind is None else jnp.asarray(leaf, kind)
 
 
 def _is_unused(source: Source, divergence: Divergence) -> bool:
-    """Whether torch leaves the parameter alone, though its optimiser would change it."""
+    """Whether torch does not change the parameter, though its optimiser would decay it."""
     decays = (source.header["optimizer"]["settings"] or {}).get("weight_decay")
     tensor = divergence.tensor.rpartition("/")[0] or divergence.tensor
-    start = source.start()
-    if not decays or f"param/{tensor}" not in start:
+    initial = source.initial.get(f"param/{tensor}")
+    if not decays or initial is None:
         return False
     for seen in itertools.islice(source.steps(), divergence.step + 1):
-        same = np.array_equal(seen[f"param/{tensor}"], start[f"param/{tensor}"])
-        if not same or np.any(seen.get(f"grad/{tensor}", 0)):
+        if not np.array_equal(seen[f"param/{tensor}"], initial) or np.any(
+            seen.get(f"grad/{tensor}", 0)
+        ):
             return False
-    return bool(np.any(start[f"param/{tensor}"]))
+    return bool(np.any(initial))  # a parameter of zeros would not decay visibly
 
 
-def _layer(source: Source, port: Port, divergence: Divergence, again: Again) -> Name:
-    steps = divergence.step + 1 + _STEPS_BEYOND // 2
-    for mistake in source.mistakes():
-        result = again(port, mistake, steps)
+def _layer(question: Question) -> Name:
+    # Each candidate trains torch and compiles nothing, but there are dozens: half the steps.
+    steps = question.divergence.step + 1 + _STEPS_BEYOND // 2
+    for mistake in question.source.mistakes():
+        result = _again(question, mistake=mistake, steps=steps)
         if result.divergence is None and result.steps:
             trap = mistake.partition("@")[0].partition("/")[0]
-            text = f"torch with the same mistake and the port agree over {_steps(result.steps)}"
+            text = f"torch with the same mistake and the port agree over {_count(result.steps)}"
             return Name(trap, text)
     return Name(None)
 
 
-def _data(source: Source, port_batches: Batches, divergence: Divergence) -> str | None:
-    ours, theirs = list(source.batches()), list(port_batches)
-    if divergence.tensor == "number of batches" or divergence.step == len(ours) - 1:
-        sizes = [len(x) for x, _ in ours], [len(x) for x, _ in theirs]
-        if sizes[0][-1:] != sizes[1][-1:] or len(ours) != len(theirs):
-            return "last-batch" if _rows(ours[:-1]) == _rows(theirs[: len(ours) - 1]) else None
-    return "batch-order" if _rows(ours) == _rows(theirs) else None
-
-
-def _rows(batches: Iterable[Sequence[np.ndarray]]) -> Counter[bytes]:
-    """Every example with its target, however they are batched."""
-    counts: Counter[bytes] = Counter()
-    for x, y in batches:
-        for row, target in zip(np.asarray(x), np.asarray(y), strict=False):
-            both = np.asarray(row, float).tobytes() + np.asarray(target, float).tobytes()
-            counts[hashlib.sha256(both).digest()] += 1
-    return counts
-
-
 def _narrows(source: Source, port: Port) -> bool:
-    """Whether the port, given float64, converts it to fewer bits anywhere."""
+    """Whether the port, given float64, converts it to fewer bits anywhere in its step."""
     seen = _seen(source, 0)
     with precision("float64"):
         params = _params(source, port)
-        buffers = jax.tree.map(jnp.asarray, under("buffer/", source.start()))
-        state = PortState(params, port.optimizer.init(params), buffers)
-        inputs = jnp.asarray(seen["batch/x"]), jnp.asarray(seen["batch/y"])
-        program = jax.make_jaxpr(lambda *args: step(port, *args))(state, *inputs)
-    return any(_is_narrowing(equation) for equation in _equations(program.jaxpr))
-
-
-def _equations(program: Any) -> Iterator[Any]:
-    for equation in program.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from _equations(inner)
-
-
-def _is_narrowing(equation: Any) -> bool:
-    def widest(variables: Any) -> int:
-        dtypes = (getattr(variable.aval, "dtype", None) for variable in variables)
-        floats = [d for d in dtypes if d is not None and jnp.issubdtype(d, jnp.floating)]
-        return max((jnp.finfo(d).bits for d in floats), default=0)
-
-    return widest(equation.invars) == 64 and 0 < widest(equation.outvars) < 64
+        buffers = jax.tree.map(jnp.asarray, under("buffer/", source.initial))
+        state = State(params, port.optimizer.init(params), buffers)
+        batch = tuple(map(jnp.asarray, under("batch/", seen).values()))
+        return narrowing.narrows(partial(take_step, port), state, batch)
 
 
 def _trees_close(one: PyTree, other: PyTree) -> bool:

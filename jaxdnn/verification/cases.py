@@ -1,22 +1,36 @@
-"""The rows of the tutorials that train, each in JAX and in torch, from one start on one data."""
+"""Every workflow that trains, in JAX and in torch, from the same parameters on the same batches.
+
+A row of the table `CASES` is one document's section; `sides` has what the rows are made of.
+"""
 
 import functools
-import importlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxdnn import models, torch_compat
+from jaxdnn import torch_compat
 from jaxdnn.data import tabular
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.parity.port import Arrays, PortState, Seen, Steps
-from jaxdnn.training import TrainState, train_step
+from jaxdnn.parity.port import Port, State
+from jaxdnn.training import StepInfo
+from jaxdnn.verification.sides import (
+    Batch,
+    Case,
+    TorchSide,
+    bare,
+    bare_torch,
+    named,
+    named_in_place,
+    network,
+    network_torch,
+    reference_module,
+)
 from jaxdnn.workflows import (
     autograd,
     gradient_descent,
@@ -29,125 +43,7 @@ from jaxdnn.workflows import (
     two_layer_net,
 )
 
-__all__ = ["CASES", "Case", "TorchSide", "network"]
-
-Batch = tuple[np.ndarray, ...]
-
-
-class TorchSide(NamedTuple):
-    """A row in torch.
-
-    Attributes:
-      start: the parameters by torch name, in float32.
-      batches: what it trains on.
-      stepper: makes what trains, a `reference_torch.parity.trajectory.Stepper`.
-      optimizer: the class of its optimiser, or None.
-    """
-
-    start: Arrays
-    batches: Sequence[Batch]
-    stepper: Callable[[], Any]
-    optimizer: str | None = None
-
-
-class Case(NamedTuple):
-    """A row in both frameworks.
-
-    Attributes:
-      workflow: its id.
-      run: its steps in JAX.
-      torch: ``torch(data, steps)``, with at most so many batches; ``data`` is MNIST or None.
-      needs_mnist: whether it needs MNIST.
-    """
-
-    workflow: str
-    run: Callable[[], Steps]
-    torch: Callable[[MNIST | None, int], TorchSide]
-    needs_mnist: bool = False
-
-
-def _reference(name: str) -> Any:
-    return importlib.import_module(f"reference_torch.{name}")
-
-
-# How a row is written in JAX.
-
-
-def _bare(step: Callable[..., Any]) -> Steps:
-    """From scratch: ``step(params, *batch) -> (params, info)``."""
-
-    def steps(state: PortState, *batch: Any) -> tuple[PortState, Seen]:
-        params, info = step(state.params, *batch)
-        return state._replace(params=params), Seen(info.loss, info.grads)
-
-    def from_torch(tensors: Arrays) -> models.Params:
-        return jax.device_put(dict(tensors))
-
-    return Steps(steps, lambda params: (), from_torch)
-
-
-def network(loss: Callable[..., Any], optimizer: optax.GradientTransformation) -> Steps:
-    """A module under an optimiser, as a training run.
-
-    Args:
-      loss: ``loss(params, *batch) -> scalar``.
-      optimizer: any optax transformation.
-    """
-
-    def steps(state: PortState, *batch: Any) -> tuple[PortState, Seen]:
-        before = TrainState(state.params, state.opt_state)
-        after, info = train_step(loss, optimizer, before, batch)
-        return PortState(after.params, after.opt_state, {}), Seen(info.loss, info.grads)
-
-    return Steps(steps, optimizer.init, torch_compat.from_torch)
-
-
-def _named(step: Callable[..., Any]) -> Callable[..., Any]:
-    """A step of one array, as a step of ``{"w": array}``."""
-
-    def named(params: Mapping[str, Any], *batch: Any) -> Any:
-        w, info = step(params["w"], *batch)
-        return {"w": w}, info._replace(grads={"w": info.grads})
-
-    return named
-
-
-def _named_in_place(step: Callable[..., Any]) -> Callable[..., Any]:
-    def named(params: Mapping[str, Any], *batch: Any) -> Any:
-        info = step(params["w"], *batch)
-        return info._replace(grads={"w": info.grads})
-
-    return named
-
-
-# How a row is written in torch.
-
-
-def _bare_torch(
-    start: Mapping[str, Any],
-    batches: Sequence[Batch],
-    step: Callable[..., Any],
-    *,
-    tracked: bool = True,
-) -> TorchSide:
-    arrays = {name: np.asarray(array, np.float32) for name, array in start.items()}
-    stepper = _reference("workflow_steps").BareStepper
-    return TorchSide(arrays, batches, lambda: stepper(arrays, step, tracked=tracked))
-
-
-def _network_torch(
-    start: Arrays,
-    batches: Sequence[Batch],
-    module: Callable[[], Any],
-    loss: Callable[..., Any],
-    optimizer: Callable[[Any], Any],
-) -> TorchSide:
-    stepper = _reference("workflow_steps").NetworkStepper
-    name = type(optimizer(module())).__name__
-    return TorchSide(start, batches, lambda: stepper(module(), start, loss, optimizer), name)
-
-
-# The rows.
+__all__ = ["CASES"]
 
 _POINTS = np.array([1, 2, 3], np.float32)
 _ROWS = np.array([[0, 0, 1], [1, 1, 1], [4, 2, 1]], np.float32)
@@ -158,36 +54,39 @@ def _by_hand() -> Case:
     lr = gradient_descent.Config().lr
 
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference = _reference("workflows.gradient_descent")
+        reference = reference_module("workflows.gradient_descent")
         step = functools.partial(reference.step_by_hand, lr=reference.Config().lr)
         batches = [()] * min(10, steps)
-        return _bare_torch({"w": 0.0}, batches, _named_in_place(step), tracked=False)
+        return bare_torch({"w": 0.0}, batches, named_in_place(step), tracked=False)
 
     step = functools.partial(gradient_descent.step_by_hand, lr=lr)
-    return Case("gradient-descent", lambda: _bare(_named(step)), torch)
+    return Case("gradient-descent", lambda: bare(named(step)), torch)
 
 
 def _descent(loss: str, start: Any, batch: Batch, length: int) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference = _reference("workflows.gradient_descent")
+        reference = reference_module("workflows.gradient_descent")
         lr = reference.Config().lr
 
         def step(w: Any, *batch: Any) -> Any:
             return reference.step(getattr(reference, loss), w, *batch, lr=lr)
 
-        return _bare_torch({"w": start}, [batch] * min(length, steps), _named_in_place(step))
+        return bare_torch({"w": start}, [batch] * min(length, steps), named_in_place(step))
 
     def step(w: Any, *batch: Any) -> Any:
         lr = gradient_descent.Config().lr
         return gradient_descent.step(getattr(gradient_descent, loss), w, *batch, lr=lr)
 
-    return Case("gradient-descent", lambda: _bare(_named(step)), torch)
+    return Case("gradient-descent", lambda: bare(named(step)), torch)
 
 
 def _layer() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = _reference("workflows.gradient_descent"), _reference("models")
-        return _network_torch(
+        reference, models = (
+            reference_module("workflows.gradient_descent"),
+            reference_module("models"),
+        )
+        return network_torch(
             torch_compat.to_torch(gradient_descent.layer_start(2)),
             [(_POINTS[:, None], 2 * _POINTS[:, None])] * min(30, steps),
             lambda: models.linear(1, 1, bias=False),
@@ -201,7 +100,7 @@ def _layer() -> Case:
 
 def _two_layer(*, as_printed: bool | None) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference = _reference("workflows.two_layer_net")
+        reference = reference_module("workflows.two_layer_net")
         x, y, start = two_layer_net.data_and_start(0)
         lr = reference.Config().lr
         if as_printed is None:
@@ -209,20 +108,20 @@ def _two_layer(*, as_printed: bool | None) -> Case:
         else:
             step = functools.partial(reference.step_by_hand, lr=lr, as_printed=as_printed)
         tracked = as_printed is None
-        return _bare_torch(start, [(x, y)] * min(20, steps), step, tracked=tracked)
+        return bare_torch(start, [(x, y)] * min(20, steps), step, tracked=tracked)
 
-    def run() -> Steps:
+    def port() -> Port:
         lr = two_layer_net.Config().lr
         if as_printed is None:
-            return _bare(functools.partial(two_layer_net.step, lr=lr))
-        return _bare(functools.partial(two_layer_net.step_by_hand, lr=lr, as_printed=as_printed))
+            return bare(functools.partial(two_layer_net.step, lr=lr))
+        return bare(functools.partial(two_layer_net.step_by_hand, lr=lr, as_printed=as_printed))
 
-    return Case("two-layer-net", run, torch)
+    return Case("two-layer-net", port, torch)
 
 
 def _sequential() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = _reference("workflows.two_layer_net"), _reference("models")
+        reference, models = reference_module("workflows.two_layer_net"), reference_module("models")
         x, y, weights = two_layer_net.data_and_start(0)
         start = {
             "net.0.weight": weights["w1"].T,
@@ -230,8 +129,8 @@ def _sequential() -> Case:
             "net.2.weight": weights["w2"].T,
             "net.2.bias": np.zeros(10, np.float32),
         }
-        sgd = _reference("optim").torch.optim.SGD
-        return _network_torch(
+        sgd = reference_module("optim").torch.optim.SGD
+        return network_torch(
             start,
             [(x, y)] * min(20, steps),
             lambda: models.mlp((1000, 100, 10)),
@@ -245,7 +144,7 @@ def _sequential() -> Case:
 
 def _momentum(*, full_batch: bool) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = _reference("workflows.momentum_sgd"), _reference("models")
+        reference, models = reference_module("workflows.momentum_sgd"), reference_module("models")
         samples = momentum_sgd.data(420)
         inputs, labels = np.array(samples.inputs), np.array(samples.labels)
         if full_batch:
@@ -253,7 +152,7 @@ def _momentum(*, full_batch: bool) -> Case:
         else:
             indices = momentum_sgd.orders(420, 60).reshape(-1, 50)[:steps]
             batches = [(inputs[i], labels[i]) for i in indices]
-        return _network_torch(
+        return network_torch(
             torch_compat.to_torch(momentum_sgd.start(420)),
             batches,
             models.three_layer,
@@ -267,24 +166,27 @@ def _momentum(*, full_batch: bool) -> Case:
 
 def _plane() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference = _reference("workflows.linear_regression")
+        reference = reference_module("workflows.linear_regression")
         samples, start = linear_regression.data_and_start(0, 1000)
         indices = linear_regression.orders(0, 3, 1000).reshape(-1, 10)[:steps]
         batches = [(samples.features[i], samples.labels[i]) for i in indices]
         step = functools.partial(reference.step, lr=reference.Config().lr)
-        return _bare_torch(start, batches, step)
+        return bare_torch(start, batches, step)
 
     lr = linear_regression.Config().lr
     step = functools.partial(linear_regression.step, lr=lr)
-    return Case("linear-regression", lambda: _bare(step), torch)
+    return Case("linear-regression", lambda: bare(step), torch)
 
 
 def _plane_by_layer() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = _reference("workflows.linear_regression"), _reference("models")
+        reference, models = (
+            reference_module("workflows.linear_regression"),
+            reference_module("models"),
+        )
         samples, params, generator = linear_regression.layer_start(0, 1000)
         orders = linear_regression.layer_orders(generator, 3, 1000).reshape(-1, 10)[:steps]
-        return _network_torch(
+        return network_torch(
             torch_compat.to_torch(params),
             [(samples.features[i], samples.labels[i]) for i in orders],
             lambda: models.mlp((2, 1)),
@@ -300,9 +202,9 @@ def _plane_by_layer() -> Case:
 
 def _sums() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = _reference("workflows.sum_classifier"), _reference("models")
+        reference, models = reference_module("workflows.sum_classifier"), reference_module("models")
         samples, params = sum_classifier.data_and_start(0, 10_000)
-        return _network_torch(
+        return network_torch(
             torch_compat.to_torch(params),
             [(samples.train_features, samples.train_labels)] * min(1000, steps),
             lambda: models.mlp(sum_classifier.SIZES),
@@ -316,7 +218,7 @@ def _sums() -> Case:
 
 def _table(batch_size: int | None) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference = _reference("workflows.tabular_dnn")
+        reference = reference_module("workflows.tabular_dnn")
         seed = tabular_dnn.SEED
         samples, params, _ = tabular_dnn.data_and_start(seed, tabular.generate(seed))
         rows = samples.train_features, samples.train_labels
@@ -326,7 +228,7 @@ def _table(batch_size: int | None) -> Case:
             orders = (torch_compat.Generator(epoch).randperm(len(rows[0])) for epoch in range(200))
             indices = itertools.islice(_split(orders, batch_size), steps)
             batches = [tuple(array[i] for array in rows) for i in indices]
-        return _network_torch(
+        return network_torch(
             torch_compat.to_torch(params),
             batches,
             lambda: reference.model(8),
@@ -341,13 +243,13 @@ def _table(batch_size: int | None) -> Case:
 def _digits(workflow: str, module: Any) -> Case:
     def torch_side(data: MNIST | None, steps: int) -> TorchSide:
         assert data is not None
-        reference = _reference(f"workflows.{module.__name__.rpartition('.')[2]}")
+        reference = reference_module(f"workflows.{module.__name__.rpartition('.')[2]}")
         config = module.Config()
-        start = next(_reference("training_run").starts(reference.init, seed=0))
+        start = next(reference_module("parity.training_run").initial_draws(reference.init, seed=0))
         orders = (np.random.default_rng(epoch).permutation(60_000) for epoch in itertools.count())
         count = min(1000, config.epochs * 938, steps)
         indices = itertools.islice(_split(orders, 64), count)
-        return _network_torch(
+        return network_torch(
             start,
             [(data.train_images[i], data.train_labels[i]) for i in indices],
             reference.init,
@@ -375,13 +277,19 @@ def _derivatives() -> Case:
             )
             for _ in range(min(64, steps))
         ]
-        return TorchSide({}, batches, _reference("workflow_steps").DerivativeStepper)
+        return TorchSide({}, batches, reference_module("parity.workflow_steps").DerivativeStepper)
 
-    return Case("autograd", lambda: Steps(_differentiate, lambda params: (), dict), torch)
+    def port() -> Port:
+        return Port(None, None, optax.identity(), from_torch=dict, step=_differentiate)
+
+    return Case("autograd", port, torch)
 
 
-def _differentiate(state: PortState, x: jax.Array, y: jax.Array) -> tuple[PortState, Seen]:
+def _differentiate(
+    state: State, batch: tuple[jax.Array, ...]
+) -> tuple[State, StepInfo, Mapping[str, jax.Array]]:
     """The functions and derivatives of `jaxdnn.workflows.autograd` at one point."""
+    x, y = batch
     point, w, b = y
     values = {
         "power": autograd.power(point),
@@ -395,7 +303,8 @@ def _differentiate(state: PortState, x: jax.Array, y: jax.Array) -> tuple[PortSt
         "line_gradients": jnp.stack(autograd.line_gradients(point, w, b)),
         **autograd.jacobian_products(y, jnp.ones_like(y), 100.0)._asdict(),
     }
-    return state, Seen(autograd.mean_of_squares(x), {}, activations=values)
+    observed = {f"activation/{name}": value for name, value in values.items()}
+    return state, StepInfo(autograd.mean_of_squares(x), {}), observed
 
 
 CASES: Mapping[str, Case] = MappingProxyType(

@@ -1,6 +1,7 @@
-"""The same steps in the forms that JAX gives them: jitted, eager, scanned, batched, sharded."""
+"""The same steps under JAX's transforms: jitted, eager, scanned, vmapped and sharded."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,104 +10,107 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxdnn.parity.compare import under
-from jaxdnn.parity.port import PortState, Seen, Steps, precision
+from jaxdnn.parity.port import Port, State, take_step
+from jaxdnn.parity.runner import precision
 from jaxdnn.runtime.sharding import data_mesh
 
 __all__ = ["agreement"]
 
+Step = Callable[[State, tuple[Any, ...]], tuple[State, Any, Any]]
+
 
 def agreement(
-    run: Steps, start: Mapping[str, np.ndarray], batches: Sequence[Sequence[np.ndarray]]
+    port: Port, initial: Mapping[str, np.ndarray], batches: Sequence[Sequence[np.ndarray]]
 ) -> dict[str, float]:
-    """How far apart the forms of the same steps are, in float64.
+    """How far the transforms of the same steps are apart, in float64.
 
     Args:
-      run: the training run.
-      start: arrays called ``param/…``.
+      port: the training run.
+      initial: arrays called ``param/…``.
       batches: of one shape, with examples along the first axes.
 
     Returns:
-      For ``eager``, ``scan``, ``vmap`` (the first of two lanes) and ``sharded`` (the batch over two
-      devices): the largest difference from the jitted steps in losses, gradients and parameters,
-      relative to the largest magnitude of each. ``sharded`` is left out where there are not two
-      devices, or no batch to share.
+      For ``eager``, ``scan``, ``vmap`` (the first network of a vmapped batch of two) and
+      ``sharded`` (the batch over two devices): the largest difference from the jitted steps in
+      losses, gradients and parameters, relative to the largest magnitude of each. ``sharded`` is
+      left out where there are not two devices, or no batch to divide.
     """
     with precision("float64"):
-        arrays = {k: np.asarray(v, np.float64) for k, v in under("param/", start).items()}
-        params = jax.device_put(run.from_torch(arrays))
-        state = PortState(params, run.init(params), {})
+        arrays = {k: np.asarray(v, np.float64) for k, v in under("param/", initial).items()}
+        params = jax.device_put(port.from_torch(arrays))
+        state = State(params, port.optimizer.init(params), {})
         stacked = [np.stack(arrays) for arrays in zip(*map(_even, batches), strict=True)]
-        expected = _loop(jax.jit(run.step), state, stacked, len(batches))
-        forms = {"eager": _loop(run.step, state, stacked, len(batches))}
-        forms["scan"] = _scan(run, state, stacked, len(batches))
-        forms["vmap"] = _lane(run, state, stacked, len(batches))
+        step: Step = partial(take_step, port)
+        expected = _loop(jax.jit(step), state, stacked, len(batches))
+        found = {
+            "eager": _loop(step, state, stacked, len(batches)),
+            "scan": _scan(step, state, stacked, len(batches)),
+            "vmap": _vmap(step, state, stacked, len(batches)),
+        }
         examples = {array.shape[1] if array.ndim > 1 else 1 for array in stacked}
         if len(jax.devices()) > 1 and len(examples) == 1 and not min(examples) % 2:
-            forms["sharded"] = _sharded(run, state, stacked, len(batches))
-        return {name: _distance(expected, form) for name, form in forms.items()}
+            found["sharded"] = _sharded(step, state, stacked, len(batches))
+        return {name: _distance(expected, steps) for name, steps in found.items()}
 
 
 def _even(batch: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """An even number of examples, in float64."""
+    """An even number of examples, so that two devices can divide them, in float64."""
     lengths = {len(array) for array in batch if np.ndim(array)}
     even = None if len(lengths) != 1 else max(lengths) // 2 * 2 or None
     arrays = (np.asarray(array)[:even] if np.ndim(array) else np.asarray(array) for array in batch)
     return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
 
 
-def _loop(
-    step: Callable[..., Any], state: PortState, stacked: list[np.ndarray], count: int
-) -> PyTree:
-    seen: list[Seen] = []
+def _loop(step: Step, state: State, stacked: list[np.ndarray], count: int) -> PyTree:
+    """The losses and gradients of every step, and the last parameters."""
+    seen = []
     for i in range(count):
-        state, info = step(state, *jax.device_put([array[i] for array in stacked]))
-        seen.append(info)
-    # In NumPy, where nothing is compiled for it.
-    stack = jax.tree.map(lambda *leaves: np.stack(leaves), *[(s.loss, s.grads) for s in seen])
+        state, info, _ = step(state, jax.device_put(tuple(array[i] for array in stacked)))
+        seen.append((info.loss, info.grads))
+    # In NumPy, which compiles nothing for it.
+    stack = jax.tree.map(lambda *leaves: np.stack(leaves), *seen)
     return stack, jax.tree.map(np.asarray, state.params)
 
 
-def _scan(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
-    def body(state: PortState, batch: list[jax.Array]) -> tuple[PortState, PyTree]:
-        state, info = run.step(state, *batch)
+def _scan(step: Step, state: State, stacked: list[np.ndarray], count: int) -> PyTree:
+    def body(state: State, batch: tuple[jax.Array, ...]) -> tuple[State, PyTree]:
+        state, info, _ = step(state, batch)
         return state, (info.loss, info.grads)
 
-    def steps(state: PortState, batches: list[jax.Array]) -> tuple[PortState, PyTree]:
+    def steps(state: State, batches: tuple[jax.Array, ...]) -> tuple[State, PyTree]:
         return jax.lax.scan(body, state, batches, length=count)
 
-    state, seen = _quickly_compiled(steps)(state, stacked)
+    state, seen = _quickly_compiled(steps)(state, tuple(stacked))
     return seen, state.params
 
 
-def _lane(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
-    """The first of two lanes, of which the second starts elsewhere."""
+def _vmap(step: Step, state: State, stacked: list[np.ndarray], count: int) -> PyTree:
+    """The first of a vmapped batch of two networks; the second has other initial parameters."""
 
-    def lanes(tree: PyTree, factor: float | int) -> PyTree:
+    def two(tree: PyTree, factor: float | int) -> PyTree:
         return jax.tree.map(lambda a: np.stack([np.asarray(a), factor * np.asarray(a)]), tree)
 
-    axes = [None] * len(stacked)
-    step = _quickly_compiled(jax.vmap(run.step, in_axes=(0, *axes), axis_size=2))
-    both = PortState(lanes(state.params, 1.5), lanes(state.opt_state, 1), {})
-    seen, params = _loop(step, both, stacked, count)
+    both = State(two(state.params, 1.5), two(state.opt_state, 1), {})
+    batched = _quickly_compiled(jax.vmap(step, in_axes=(0, None), axis_size=2))
+    seen, params = _loop(batched, both, stacked, count)
     return jax.tree.map(lambda leaf: leaf[:, 0], seen), jax.tree.map(lambda leaf: leaf[0], params)
 
 
-def _sharded(run: Steps, state: PortState, stacked: list[np.ndarray], count: int) -> PyTree:
+def _sharded(step: Step, state: State, stacked: list[np.ndarray], count: int) -> PyTree:
     """The batch's examples over two devices."""
     mesh = data_mesh(2)
-    whole = NamedSharding(mesh, PartitionSpec())
-    state_on_both = jax.device_put(state, whole)
-    shared = NamedSharding(mesh, PartitionSpec("data"))
-    step = _quickly_compiled(run.step)
+    replicated = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
+    divided = NamedSharding(mesh, PartitionSpec("data"))
+    compiled = _quickly_compiled(step)
 
-    def placed(state: PortState, *batch: jax.Array) -> tuple[PortState, Seen]:
-        return step(state, *(jax.device_put(array, shared) for array in batch))
+    def placed(state: State, batch: tuple[Any, ...]) -> tuple[State, Any, Any]:
+        return compiled(state, jax.device_put(batch, divided))
 
-    return _loop(placed, state_on_both, stacked, count)
+    return _loop(placed, replicated, stacked, count)
 
 
 def _quickly_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Jitted, for two calls: what LLVM makes of the kernels does not pay, and is no form of JAX."""
+    """Jitted without LLVM's optimisations, which take longer than they save in two calls."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 

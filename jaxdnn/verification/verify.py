@@ -1,48 +1,58 @@
-"""Every workflow against torch and against what the tutorials print."""
+"""Every workflow against torch and against the figures that the documents print."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxdnn import torch_compat, workflows
 from jaxdnn.data.batches import DataLoader, TensorDataset, random_split
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.parity import environment
-from jaxdnn.parity.compare import Divergence, Errors
+from jaxdnn.parity import environment, source, trajectory, verdict
+from jaxdnn.parity.compare import Errors, compare_step
 from jaxdnn.parity.port import Arrays
 from jaxdnn.parity.report import Report, Tier, Verdict
-from jaxdnn.parity.source import Recording, Source
-from jaxdnn.parity.trajectory import TOLERANCE, Trajectory
+from jaxdnn.parity.source import Source
+from jaxdnn.parity.stepwise import TOLERANCE
 from jaxdnn.runs import documented
-from jaxdnn.verification import transforms as forms
-from jaxdnn.verification.cases import CASES, Case, TorchSide
+from jaxdnn.verification import transforms
+from jaxdnn.verification.cases import CASES
+from jaxdnn.verification.sides import TorchSide
 from jaxdnn.workflows import data_loading
 
 __all__ = [
     "Figures",
     "Outcome",
-    "TorchSource",
     "record",
+    "torch_source",
     "verify_case",
     "verify_data_loading",
     "verify_figures",
 ]
 
-_FORM_STEPS = 2
+_TRANSFORMED_STEPS = 2
+"""The second step starts from what the first one left in the optimiser."""
+
+_DRAWN = 1e-6
+"""torch's normal numbers depend in their last bits on the vector instructions of the machine."""
+
+_RECORDED_BYTES = 1e8
+"""How much the float32 states of a recorded row may take."""
 
 
 class Outcome(NamedTuple):
-    """What came of a row of the tutorials.
+    """The result for one row of the table of workflows.
 
     Attributes:
       workflow: its id.
       row: its name in `jaxdnn.verification.cases.CASES`.
       report: JAX beside torch.
-      forms: how far its step, jitted, is from itself in other forms; see `forms.agreement`.
-      seconds: it took.
+      forms: how far its jitted step is from the same step under other transforms; see
+        `transforms.agreement`.
+      seconds: how long it took.
     """
 
     workflow: str
@@ -53,20 +63,20 @@ class Outcome(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """The report's, unless the forms disagree."""
+        """The report's, or ``"fail"`` where the transforms disagree."""
         apart = max(self.forms.values(), default=0.0) > TOLERANCE
         return "fail" if apart and self.report.verdict == "pass" else self.report.verdict
 
 
 class Figures(NamedTuple):
-    """How many of the numbers that a workflow's document prints come out.
+    """How many of the numbers that a workflow's document prints are reproduced.
 
     Attributes:
       workflow: its id.
       printed: how many there are.
       reachable: how many of them the document's listing can print.
-      reproduced: how many come out, digit for digit or within what is allowed for.
-      seconds: it took.
+      reproduced: how many are, digit for digit or within the stated rounding.
+      seconds: how long it took.
     """
 
     workflow: str
@@ -77,47 +87,32 @@ class Figures(NamedTuple):
 
     @property
     def verdict(self) -> Verdict:
-        """Whether all come out that can."""
+        """``"pass"`` if all that are reachable are reproduced."""
         return "pass" if self.reproduced == self.reachable else "fail"
 
 
-class TorchSource:
-    """A row's torch side; a `jaxdnn.parity.source.Source`.
+def torch_source(side: TorchSide, samples: int) -> Source:
+    """The torch side of a row.
 
     Args:
       side: the row in torch.
-      samples: float32 states.
+      samples: how many float32 states to compare.
     """
+    from reference_torch.parity import description
+    from reference_torch.parity.trajectory import trajectory as observed
 
-    def __init__(self, side: TorchSide, samples: int) -> None:
-        from reference_torch.parity import description
+    def steps(*, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+        return observed(side.stepper(), side.batches, samples=number if samples else 0)
 
-        self._side, self._samples = side, samples
-        self.header: Mapping[str, Any] = {
-            "steps": len(side.batches),
-            "optimizer": {"name": side.optimizer, "settings": None},
-            "frozen": [],
-            "environment": description.environment(),
-        }
-
-    def start(self) -> Arrays:
-        """The parameters before the first step."""
-        return {f"param/{k}": np.asarray(v, np.float64) for k, v in self._side.start.items()}
-
-    def steps(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
-        """What each step computed, if wanted with float32 states."""
-        from reference_torch.parity.trajectory import trajectory
-
-        number = self._samples if samples else 0
-        return trajectory(self._side.stepper(), self._side.batches, samples=number)
-
-    def batches(self) -> Iterator[Sequence[np.ndarray]]:
-        """What it trains on."""
-        return iter(self._side.batches)
-
-    def mistakes(self) -> Iterator[str]:
-        """None: the workflows' layers are not searched."""
-        return iter(())
+    number = samples
+    header = {
+        "steps": len(side.batches),
+        "optimizer": {"name": side.optimizer, "settings": None},
+        "frozen": [],
+        "environment": description.environment(),
+    }
+    initial = {f"param/{k}": np.asarray(v, np.float64) for k, v in side.initial.items()}
+    return Source(header, initial, steps, lambda: iter(side.batches))
 
 
 def verify_case(
@@ -130,38 +125,31 @@ def verify_case(
     recording: Path | None = None,
     with_forms: bool = True,
 ) -> Outcome:
-    """Compare a row of the tutorials with torch, and the forms of its step with each other.
+    """Compare a row with torch, and its step with the same step under other transforms.
 
     Args:
       row: a name in `jaxdnn.verification.cases.CASES`.
       data: MNIST, for the rows that need it.
-      precisions: which of ``"float64"`` and ``"float32"``.
-      steps: at most so many.
-      samples: float32 states.
-      recording: a file that `record` wrote, instead of torch.
-      with_forms: whether the forms of the step are compared.
+      precisions: which of ``"float64"`` and ``"float32"`` decide.
+      steps: at most this many.
+      samples: how many float32 states to compare.
+      recording: a file that `record` wrote, to be used instead of torch.
+      with_forms: whether the transforms of the step are compared.
 
     Returns:
       An `Outcome`.
     """
     began = time.perf_counter()
     case = CASES[row]
-    run = case.run()
-    source = _source(case, row, data, steps, samples, recording)
-    trajectory = Trajectory(source, run, precisions=precisions)
-    trajectory.run()
-    report = trajectory.report()
-    batches = [list(batch) for _, batch in zip(range(_FORM_STEPS), source.batches(), strict=False)]
-    apart = forms.agreement(run, source.start(), batches) if with_forms else {}
-    return Outcome(case.workflow, row, report, apart, time.perf_counter() - began)
-
-
-def _source(
-    case: Case, row: str, data: MNIST | None, steps: int, samples: int, recording: Path | None
-) -> Source:
+    port = case.port()
     if recording is not None:
-        return Recording(recording, name=row, steps=steps)
-    return TorchSource(case.torch(data, steps), samples)
+        torch_run = source.recording(recording, name=row, steps=steps)
+    else:
+        torch_run = torch_source(case.torch(data, steps), samples)
+    report = verdict.report(trajectory.follow(torch_run, port, precisions=precisions))
+    batches = list(itertools.islice(torch_run.batches(), _TRANSFORMED_STEPS))
+    apart = transforms.agreement(port, torch_run.initial, batches) if with_forms else {}
+    return Outcome(case.workflow, row, report, apart, time.perf_counter() - began)
 
 
 def record(
@@ -176,42 +164,33 @@ def record(
     """Save torch's side of some rows in one file.
 
     Args:
-      path: where to.
+      path: the file to write.
       rows: names in `jaxdnn.verification.cases.CASES`.
       data: MNIST, for the rows that need it.
-      steps: at most so many of each.
-      samples: float32 states of each; of a large network, as many as take 100 MB.
-      on_row: called with a row's name when its turn comes.
+      steps: at most this many of each.
+      samples: float32 states of each; fewer of a large network, as many as take 100 MB.
+      on_row: called with a row's name before it is trained.
     """
     from reference_torch.parity import recording
 
-    def steps_of(row: str, source: TorchSource) -> Iterator[Arrays]:
+    def steps_of(row: str, run: Source) -> Iterator[Arrays]:
         on_row(row)
-        return source.steps(samples=True)
+        yield from run.steps(samples=True)
 
     runs = {}
     for row in rows:
         side = CASES[row].torch(data, steps)
-        size = sum(array.nbytes for array in side.start.values())
-        # A state, and the step from it in two precisions, with gradients and moments.
-        few = int(np.clip(1e8 / (11 * max(size, 1)), 4, samples))
-        source = TorchSource(side, few)
-        runs[row] = recording.Recorded(source.header, source.start(), _Later(steps_of, row, source))
+        size = sum(array.nbytes for array in side.initial.values())
+        # A sample is about eleven times the float32 parameters: the state, and the step from it
+        # in two precisions, each with gradients and moments.
+        few = int(np.clip(_RECORDED_BYTES / (11 * max(size, 1)), 4, samples))
+        run = torch_source(side, few)
+        runs[row] = recording.Recorded(run.header, run.initial, steps_of(row, run))
     recording.write(path, runs)
 
 
-class _Later:
-    """An iterable that begins when it is asked."""
-
-    def __init__(self, function: Callable[..., Iterator[Arrays]], *args: Any) -> None:
-        self._function, self._args = function, args
-
-    def __iter__(self) -> Iterator[Arrays]:
-        return self._function(*self._args)
-
-
 def verify_data_loading() -> Outcome:
-    """Compare what is drawn, shuffled and split with torch, number for number."""
+    """Compare the numbers that are drawn, shuffled and split with torch's, one for one."""
     from reference_torch.parity.workflow_steps import drawn
 
     began = time.perf_counter()
@@ -221,10 +200,9 @@ def verify_data_loading() -> Outcome:
     [(order,)] = DataLoader(numbers, batch_size=500, shuffle=True, generator=generator)
     train, test = random_split(numbers, [0.7, 0.3], generator)
     ours = {**normals._asdict(), "order": order, "train": train.indices, "test": test.indices}
-    errors = Errors()
     expected = drawn(data_loading.SEED)
     actual = {f"batch/{name}": np.asarray(values) for name, values in ours.items()}
-    found: Divergence | None = errors.see(0, expected, actual, tolerance=_DRAWN)
+    errors, found = compare_step(Errors({}, {}), 0, expected, actual, tolerance=_DRAWN)
     tier = Tier("exact", 1, errors.largest, _DRAWN, found)
     report = Report(
         "fail" if found else "pass", (tier,), environment={"jax": environment.describe()}
@@ -232,12 +210,8 @@ def verify_data_loading() -> Outcome:
     return Outcome("data-loading", "W21 W22", report, {}, time.perf_counter() - began)
 
 
-_DRAWN = 1e-6
-"""torch's normal numbers depend in their last bits on the vector instructions of the machine."""
-
-
 def verify_figures(workflow_id: str, data: MNIST | None) -> Figures:
-    """Run a workflow as its document does, and count which printed numbers come out.
+    """Run a workflow as its document does, and count the printed numbers that it reproduces.
 
     Args:
       workflow_id: one of `jaxdnn.workflows.WORKFLOWS`.

@@ -1,4 +1,4 @@
-"""What a torch run is, in words that JSON knows: so that a port's mistakes can be named."""
+"""A torch run described in JSON's types, so that a port's mistakes can be named."""
 
 import inspect
 from collections import Counter
@@ -15,14 +15,14 @@ from reference_torch.parity.trajectory import as_tensors, undisturbed
 __all__ = ["describe", "environment"]
 
 _LOSSES = {getattr(losses, name).__name__: name for name in losses.__all__}
-"""Functions of torch.nn.functional, and what `jaxdnn.losses` calls them."""
+"""Functions of torch.nn.functional, and their names in `jaxdnn.losses`."""
 
 
 def describe(run: TorchRun) -> dict[str, Any]:
-    """The header: what is trained how, and where, in types that JSON knows.
+    """The header of a run: what is trained how, and where, in JSON's types.
 
     Args:
-      run: what is to be described.
+      run: what to describe.
 
     Returns:
       ``steps``; ``optimizer``, ``scheduler`` and ``loss``: a name and its settings,
@@ -60,7 +60,7 @@ def describe(run: TorchRun) -> dict[str, Any]:
 
 
 class _Calls(TorchFunctionMode):
-    """Hears which functions of torch are called, and which losses with which settings."""
+    """Counts the calls of torch's functions, and keeps the settings of the losses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +83,7 @@ class _Calls(TorchFunctionMode):
 
 
 _OBSOLETE = ("size_average", "reduce")
+"""Arguments of torch's losses that ``reduction`` has replaced."""
 
 
 def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str, int]]:
@@ -131,7 +132,7 @@ def _describe_scheduler(run: TorchRun) -> dict[str, Any] | None:
 
 
 def _describe_clipping(run: TorchRun) -> float | str | None:
-    """Whether ``before_step`` is ``clip_grad_norm_``, told by what it does to two gradients."""
+    """The largest norm if ``before_step`` is ``clip_grad_norm_``, told by trying it."""
     if run.before_step is None:
         return None
     before_step, directions = run.before_step, (3.0, 4.0)
@@ -143,6 +144,7 @@ def _describe_clipping(run: TorchRun) -> float | str | None:
         before_step(params)
         return torch.cat([torch.zeros(2) if p.grad is None else p.grad for p in params])
 
+    # A large gradient is scaled to the limit, direction kept; a small one is left alone.
     with undisturbed(torch.float64):
         large, small = clipped(1e6), clipped(1e-9)
     whole = torch.tensor([3.0, 3.0, 4.0, 4.0], dtype=torch.float64)
@@ -161,7 +163,7 @@ def _plain(value: Any) -> Any:
 
 
 def environment(device: torch.device = torch.device("cpu")) -> dict[str, Any]:  # noqa: B008
-    """Version, device and arithmetic of the torch side, as a comparison uses it."""
+    """Version, device and arithmetic of the torch side of a comparison."""
     return {
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -1,4 +1,4 @@
-"""How near a step comes to a kink: a point at which a function has two derivatives."""
+"""How near a step comes to a kink, a point at which a function has two one-sided derivatives."""
 
 from typing import Any
 
@@ -30,14 +30,14 @@ _AT_BOUNDS = {
 
 
 class Kinks(TorchDispatchMode):
-    """Watches for the smallest distance from a kink, relative to the largest magnitude there.
+    """Measures the smallest distance from a kink, relative to the largest magnitude there.
 
-    Within rounding of a kink, single precision cannot tell on which side of it a value lies, and
-    either derivative may come out. A value exactly on the kink counts as no distance at all: there
-    the derivative is a convention, which two frameworks have to share.
+    Within rounding of a kink, float32 cannot tell on which side of it a value lies, and either
+    derivative may result. A value exactly on the kink is not counted: there the derivative is a
+    convention, which both frameworks have to share.
 
     Attributes:
-      distance: the smallest that was seen; infinite if there was no kink.
+      distance: the smallest distance so far; infinite if there was no kink.
 
     Example:
       >>> with Kinks() as kinks:
@@ -55,7 +55,7 @@ class Kinks(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if args and isinstance(args[0], torch.Tensor) and args[0].is_floating_point():
-            # Before the call, which may be in place.
+            # Before the call, since it may change the tensor in place.
             self._watch(func.name().partition(".")[0], args[0], args, kwargs)
         return func(*args, **kwargs)
 

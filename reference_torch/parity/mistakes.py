@@ -1,7 +1,7 @@
-"""What torch computes if a layer makes the mistake that a port makes.
+"""Mistakes in layers, made in torch: what torch computes if its layers are wrong as a port's are.
 
-Each mistake replaces some functions of torch while a network runs. If torch with the mistake and a
-port agree, step by step, where torch without it and the port do not, the mistake is the port's. The
+Each mistake replaces some functions of torch while a network runs. If torch with the mistake agrees
+with a port, step by step, where torch without it does not, then the port makes that mistake. The
 names are those of `jaxdnn.parity.TRAPS`, which explains them.
 """
 
@@ -18,11 +18,11 @@ Call = Callable[..., Any]
 
 
 class Mistake(NamedTuple):
-    """A function of torch, as a port might write it.
+    """A mistake in a function of torch.
 
     Attributes:
-      functions: names of the functions that it replaces.
-      replacements: ways to make the mistake, each ``(function, *args, **kwargs) -> result``.
+      functions: names of the functions that are replaced.
+      replacements: the ways to make the mistake, each ``(function, *args, **kwargs) -> result``.
     """
 
     functions: tuple[str, ...]
@@ -30,7 +30,7 @@ class Mistake(NamedTuple):
 
 
 def made(name: str | None) -> contextlib.AbstractContextManager[object]:
-    """Make a mistake as long as the context lasts.
+    """Make a mistake inside a context.
 
     Args:
       name: ``layer-norm-epsilon``; ``batch-norm-momentum/1`` for the second way to make it;
@@ -219,7 +219,7 @@ def _even_ties(func: Call, values: torch.Tensor, *args: Any, **kwargs: Any) -> A
         return func(values, *args, **kwargs)
     result = func(values, *args, **kwargs)
     keepdim = kwargs.get("keepdim", args[1] if len(args) > 1 else False)
-    spread = values.amax(dim, keepdim=keepdim)  # torch's amax shares its gradient among ties
+    spread = values.amax(dim, keepdim=keepdim)  # torch's amax divides its gradient among ties
     return torch.return_types.max((spread, result.indices))  # type: ignore[attr-defined]
 
 
@@ -250,4 +250,4 @@ LAYER_MISTAKES: dict[str, Mistake] = {
     ),
     "max-tie-derivative": Mistake(("max",), (_even_ties,)),
 }
-"""The mistakes by the name of their trap."""
+"""The mistakes by their names in `jaxdnn.parity.TRAPS`."""

@@ -1,4 +1,4 @@
-"""Torch runs in one file, for a comparison in JAX where torch is not installed.
+"""Torch runs in one file, to compare with in JAX where torch is not installed.
 
 The file is a safetensors file. Its tensors are called ``run/000012/grad/net.0.weight``, by run,
 step and name, and ``run/start/param/…`` before the first step; its metadata hold the runs' headers
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from reference_torch.parity.description import describe
-from reference_torch.parity.training_run import TorchRun, start, steps
+from reference_torch.parity.training_run import TorchRun, initial_arrays, steps
 
 __all__ = ["Recorded", "record", "write"]
 
@@ -34,7 +34,7 @@ _TYPES = {
     "f4": "F32",
     "f8": "F64",
 }
-"""NumPy's types, and what safetensors calls them."""
+"""NumPy's types and safetensors' names for them."""
 
 
 class Recorded(NamedTuple):
@@ -42,25 +42,25 @@ class Recorded(NamedTuple):
 
     Attributes:
       header: as `reference_torch.parity.description.describe` makes it.
-      start: the arrays before the first step.
+      initial: the arrays before the first step.
       steps: those of each step.
     """
 
     header: Mapping[str, Any]
-    start: Mapping[str, np.ndarray]
+    initial: Mapping[str, np.ndarray]
     steps: Iterable[Mapping[str, np.ndarray]]
 
 
 def record(path: str | Path, run: TorchRun) -> None:
-    """Train a copy of a network and save what happens, for `jaxdnn.parity.replay`.
+    """Train a copy of a network and save every step, for `jaxdnn.parity.replay`.
 
-    A step takes the gradients, the parameters and the optimiser's tensors in float64, 14 MB for
-    575,000 parameters with momentum, and a float32 state as much again; ``run.samples`` says how
-    many of those there are. The file appears when it is complete; a recording that is killed leaves
-    what was there before.
+    A step takes the size of the gradients, the parameters and the optimiser's tensors in float64,
+    14 MB for 575,000 parameters with momentum. Each of the ``run.samples`` float32 states takes as
+    much again. The file appears only when it is complete; a recording that is interrupted leaves
+    the old file in place.
 
     Args:
-      path: where to; a file there is replaced.
+      path: the file to write; an existing one is replaced.
       run: what to record.
 
     Raises:
@@ -77,14 +77,14 @@ def record(path: str | Path, run: TorchRun) -> None:
       >>> file.stat().st_size > 1000
       True
     """
-    write(path, {"run": Recorded(describe(run), start(run), steps(run))})
+    write(path, {"run": Recorded(describe(run), initial_arrays(run), steps(run))})
 
 
 def write(path: str | Path, runs: Mapping[str, Recorded]) -> None:
-    """Save runs in one file, holding a step in memory.
+    """Save runs in one file, with one step at a time in memory.
 
     Args:
-      path: where to; a file there is replaced.
+      path: the file to write; an existing one is replaced.
       runs: by name.
 
     Raises:
@@ -95,7 +95,7 @@ def write(path: str | Path, runs: Mapping[str, Recorded]) -> None:
     headers = {}
     with tempfile.TemporaryFile(dir=target.parent) as body:
         for name, run in runs.items():
-            _append(body, entries, f"{name}/start", run.start)
+            _append(body, entries, f"{name}/start", run.initial)
             count = 0
             for count, step in enumerate(run.steps, start=1):
                 _append(body, entries, f"{name}/{count - 1:06d}", step)
@@ -129,7 +129,7 @@ def _replace(target: Path, header: bytes, body: BinaryIO) -> None:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-            # A temporary file is its owner's alone; this one is to be like any other.
+            # A temporary file is readable by its owner alone; this one gets the usual mode.
             umask = os.umask(0)
             os.umask(umask)
             Path(file.name).chmod(0o666 & ~umask)

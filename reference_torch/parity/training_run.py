@@ -1,4 +1,4 @@
-"""A module's training run as check_port takes it, which can be repeated."""
+"""A training run of a module that can be repeated: `TorchRun`, and its observed steps."""
 
 import contextlib
 import copy
@@ -24,25 +24,28 @@ from reference_torch.parity.trajectory import (
     undisturbed,
 )
 
-__all__ = ["TorchRun", "copies", "start", "starts", "steps"]
+__all__ = ["TorchRun", "copies", "initial_arrays", "initial_draws", "steps"]
 
 
 @dataclass(frozen=True)
 class TorchRun:
-    """A training run, which can be repeated: nothing it names is ever changed.
+    """A training run that can be repeated: copies are trained, and nothing in it changes.
 
     Attributes:
-      module: the network at the start.
+      module: the network with its initial parameters.
       loss: ``(output, target) -> scalar``, a function or a module.
       optimizer: over the parameters of ``module``; it has not yet taken a step.
-      batches: ``(x, y)`` pairs of NumPy arrays.
+      batches: a sequence of pairs ``(x, y)`` of NumPy arrays.
       scheduler: of the optimiser's learning rate, or None.
-      steps_per_epoch: optimiser steps to one step of the scheduler.
+      steps_per_epoch: steps of the optimiser for each step of the scheduler.
       before_step: called with the list of parameters between ``backward`` and ``step``, to clip
-        gradients for instance.
+        gradients for example.
       accumulate: batches whose gradients are summed for one step of the optimiser.
       activations: names of submodules whose outputs are recorded.
-      samples: how many float32 states there are; 0 for none.
+      samples: how many float32 states are recorded; 0 for none.
+
+    Raises:
+      ValueError: there are no batches, or the parts do not belong together.
     """
 
     module: nn.Module
@@ -68,8 +71,7 @@ class TorchRun:
             )
         if any(_steps_taken(fields) for fields in self.optimizer.state.values()):
             raise ValueError(
-                "The optimiser has taken steps already, which the port's has not; give one that is "
-                "new."
+                "The optimiser has taken steps already, which the port's has not; give a new one."
             )
         if self.scheduler is not None and self.scheduler.optimizer is not self.optimizer:
             raise ValueError("The scheduler belongs to another optimiser than the one given.")
@@ -81,7 +83,7 @@ class TorchRun:
 
 
 def copies(*parts: Any) -> tuple[Any, ...]:
-    """Copies that belong together as the parts do.
+    """Copies that refer to each other as the parts do.
 
     Raises:
       ValueError: one cannot be copied.
@@ -90,8 +92,7 @@ def copies(*parts: Any) -> tuple[Any, ...]:
         return copy.deepcopy(parts)
     except Exception as error:
         raise ValueError(
-            "The module and its optimiser cannot be copied, so they could not be left as they "
-            f"are: {error}"
+            f"The module and its optimiser cannot be copied, so training would change them: {error}"
         ) from error
 
 
@@ -101,12 +102,12 @@ def _require_pair(batch: Any) -> None:
 
 
 def _steps_taken(fields: dict[str, Any]) -> bool:
-    """Whether a parameter's state is of an optimiser in use; Adagrad has some from the start."""
+    """Whether an optimiser has been used; Adagrad has a state before its first step."""
     return bool(fields) and float(fields.get("step", 1)) > 0
 
 
-def start(run: TorchRun) -> Arrays:
-    """The parameters and buffers with which a run starts, in float64.
+def initial_arrays(run: TorchRun) -> Arrays:
+    """The parameters and buffers before the first step, in float64.
 
     Args:
       run: the run.
@@ -120,8 +121,8 @@ def start(run: TorchRun) -> Arrays:
     }
 
 
-def starts(init: Callable[[], nn.Module], *, seed: int) -> Iterator[Arrays]:
-    """Parameters of one fresh module after the other, without end.
+def initial_draws(init: Callable[[], nn.Module], *, seed: int) -> Iterator[Arrays]:
+    """The initial parameters of one new module after the other, without end.
 
     Args:
       init: makes a module.
@@ -138,11 +139,11 @@ def starts(init: Callable[[], nn.Module], *, seed: int) -> Iterator[Arrays]:
 
 
 def steps(run: TorchRun, *, mistake: str | None = None) -> Iterator[Arrays]:
-    """Train a copy, and observe it as `reference_torch.parity.trajectory.trajectory` does.
+    """Train a copy, observed as by `reference_torch.parity.trajectory.trajectory`.
 
     Args:
       run: what to train. Neither it nor the random generators of torch, NumPy and Python change.
-      mistake: train as a port would that makes a mistake of `reference_torch.parity.mistakes`.
+      mistake: a mistake of `reference_torch.parity.mistakes` that the layers are to make.
 
     Yields:
       The arrays of each step.
@@ -162,14 +163,14 @@ class _ModuleStepper:
         self.dtype = torch.float32
         self.accumulated: dict[str, torch.Tensor] = {}
         self._take(copies(run.module, run.optimizer, run.scheduler, run.loss))
-        _start_exactly(self.optimizer)
+        _set_initial_sums(self.optimizer)
 
     def _take(self, parts: tuple[Any, ...]) -> None:
         self.module, self.optimizer, self.scheduler, self.loss = parts
 
     def __deepcopy__(self, memo: dict) -> "_ModuleStepper":
         other = copy.copy(self)
-        # Together, so that the optimiser's parameters stay the module's.
+        # Copied together, so that the optimiser still holds the module's parameters.
         parts = (self.module, self.optimizer, self.scheduler, self.loss)
         other._take(copy.deepcopy(parts, memo))
         other.accumulated = {name: grad.clone() for name, grad in self.accumulated.items()}
@@ -184,7 +185,7 @@ class _ModuleStepper:
         cast_moments(self.optimizer, dtype)
 
     def state(self) -> Arrays:
-        """What the next step starts from."""
+        """The arrays before the next step."""
         return _state(self.module) | moments_of(self.module, self.optimizer)
 
     def parameters(self) -> list[torch.Tensor]:
@@ -192,7 +193,7 @@ class _ModuleStepper:
         return list(self.module.parameters())
 
     def step(self, batch: Batch, number: int) -> Arrays:
-        """Train on one batch, and say what happened."""
+        """Train on one batch, and return everything that the step computed."""
         run, named = self.run, dict(self.module.named_parameters())
         _require_pair(batch)
         x, y = as_tensors(batch, self.dtype, next(self.module.parameters()).device)
@@ -241,13 +242,14 @@ class _ModuleStepper:
             and (number + 1) % (run.accumulate * run.steps_per_epoch) == 0
         ):
             with warnings.catch_warnings():
-                # A copied optimiser has lost the wrapper in which a scheduler looks for steps.
+                # A scheduler wraps its optimiser's step to see whether it was called, and warns if
+                # it was not; a copy has lost the wrapper.
                 warnings.simplefilter("ignore", UserWarning)
                 self.scheduler.step()
 
 
-def _start_exactly(optimizer: torch.optim.Optimizer) -> None:
-    """Adagrad's sums as the settings say: in float32, when they were made, 0.1 was rounded."""
+def _set_initial_sums(optimizer: torch.optim.Optimizer) -> None:
+    """Set Adagrad's sums to what the settings say: the module's float32 rounded 0.1 before."""
     for group in optimizer.param_groups:
         for param in group["params"]:
             fields = optimizer.state.get(param, {})

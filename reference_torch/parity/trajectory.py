@@ -1,4 +1,4 @@
-"""A torch training run, observed in two precisions: what a port of it has to do, step by step.
+"""A torch training run, observed step by step in two precisions.
 
 Every step is a flat mapping of NumPy arrays:
 
@@ -38,7 +38,8 @@ Arrays = dict[str, np.ndarray]
 Batch = tuple[np.ndarray, ...]
 
 _KINK_DISTANCE = 1e-6
-"""Relative to the largest magnitude; nearer, single precision may take either derivative."""
+"""Relative to the largest magnitude. Nearer than this, about ten roundings of float32, the two
+frameworks may end up on different sides of the kink."""
 
 
 class Stepper(Protocol):
@@ -49,7 +50,7 @@ class Stepper(Protocol):
         ...
 
     def state(self) -> Arrays:
-        """What the next step starts from: ``param/…``, ``buffer/…`` and ``optimizer/…``."""
+        """The arrays before the next step: ``param/…``, ``buffer/…`` and ``optimizer/…``."""
         ...
 
     def parameters(self) -> list[torch.Tensor]:
@@ -57,26 +58,26 @@ class Stepper(Protocol):
         ...
 
     def step(self, batch: Batch, number: int) -> Arrays:
-        """Train on one batch, the number counting from 0, and say what happened."""
+        """Train on one batch, whose number counts from 0; return what the step computed."""
         ...
 
 
 def trajectory(
     stepper: Stepper, batches: Sequence[Batch], *, samples: int = 0, mistake: str | None = None
 ) -> Iterator[Arrays]:
-    """Train in float64, with some states in float32 beside it.
+    """Train in float64, and take a step in both precisions from some states along the way.
 
-    The states in float32 are spread evenly over the run; where it has fewer steps than there are
-    to be samples, further ones are the same moved by a thousandth. A state in which a relu, or
-    another function with a kink, has an input within rounding of it is tried with fewer examples
-    of the batch, each several times, and left out if that does not help.
+    The states are spread evenly over the run and rounded to float32. Where the run has fewer steps
+    than samples are asked for, the further ones are the same states perturbed by a thousandth. A
+    state in which a relu, or another function with a kink, has an input within rounding of the kink
+    is tried again with fewer examples of the batch, repeated, and left out if that does not help.
 
     Args:
       stepper: what to train; it changes.
-      batches: on what.
-      samples: how many states in float32 there are at least, before some are left out.
-      mistake: train as a port would that makes a mistake of
-        `reference_torch.parity.mistakes`, without float32 states.
+      batches: the batches, in order.
+      samples: how many float32 states there are at least, before some are left out.
+      mistake: a mistake of `reference_torch.parity.mistakes` that the layers are to make; there are
+        then no float32 states.
 
     Yields:
       The arrays of each step.
@@ -118,7 +119,7 @@ def _sample(stepper: Stepper, batch: Batch, number: int, *, perturbation: int) -
         rows //= 8
         if not rows:
             return {}
-        # Repeated, since a port is compiled anew for each number of examples.
+        # Repeated to the old size, since the port is compiled again for each number of examples.
         batch = tuple(np.resize(array[:rows], np.shape(array)) for array in batch)
     found = {f"state/{key}": array for key, array in state.items()}
     found |= {f"float64/{key}": array for key, array in oracle.items()}
@@ -128,7 +129,7 @@ def _sample(stepper: Stepper, batch: Batch, number: int, *, perturbation: int) -
 def as_tensors(
     batch: Batch, dtype: torch.dtype, device: torch.device | None = None
 ) -> list[torch.Tensor]:
-    """A batch as tensors, its floats of one type.
+    """A batch as tensors, with floats of one type.
 
     Raises:
       ValueError: it does not hold real numbers.
@@ -176,7 +177,7 @@ def _is_moment(field: str, value: Any, param: torch.Tensor) -> bool:
 
 @contextlib.contextmanager
 def undisturbed(dtype: torch.dtype) -> Iterator[None]:
-    """Plain arithmetic of one type, and everyone's random generators as they were."""
+    """Arithmetic of one type without TF32; random generators and settings are restored."""
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     default, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(), torch.backends.cudnn.flags(allow_tf32=False):

@@ -1,6 +1,6 @@
-"""The steps of the workflows, in a form that can be observed in two precisions."""
+"""This package's workflows as steppers, which `trajectory` observes in two precisions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from torch import nn
 
 from reference_torch.data.batches import DataLoader, random_split
 from reference_torch.models import load_start
-from reference_torch.parity.observe import observe
 from reference_torch.parity.trajectory import (
     Arrays,
     Batch,
@@ -23,15 +22,13 @@ from reference_torch.workflows import autograd, data_loading
 
 __all__ = ["BareStepper", "DerivativeStepper", "NetworkStepper", "drawn"]
 
-_BATCH = {"batch/0": "batch/x", "batch/1": "batch/y"}
-
 
 class NetworkStepper:
     """A module under an optimiser; a `reference_torch.parity.trajectory.Stepper`.
 
     Args:
       module: trained in place.
-      start: its parameters by name.
+      initial: its initial parameters by name.
       loss: ``loss(module, *batch) -> scalar``.
       optimizer: makes the optimiser of a module.
     """
@@ -39,11 +36,11 @@ class NetworkStepper:
     def __init__(
         self,
         module: nn.Module,
-        start: Mapping[str, np.ndarray],
+        initial: Mapping[str, np.ndarray],
         loss: Callable[..., torch.Tensor],
         optimizer: Callable[[nn.Module], torch.optim.Optimizer],
     ) -> None:
-        self.module, self.loss, self.dtype = load_start(module, start), loss, torch.float32
+        self.module, self.loss, self.dtype = load_start(module, initial), loss, torch.float32
         self.optimizer = optimizer(self.module)
 
     def cast(self, dtype: torch.dtype) -> None:
@@ -53,7 +50,7 @@ class NetworkStepper:
         cast_moments(self.optimizer, dtype)
 
     def state(self) -> Arrays:
-        """What the next step starts from."""
+        """The arrays before the next step."""
         return parameters_of(self.module) | moments_of(self.module, self.optimizer)
 
     def parameters(self) -> list[torch.Tensor]:
@@ -61,26 +58,33 @@ class NetworkStepper:
         return list(self.module.parameters())
 
     def step(self, batch: Batch, number: int) -> Arrays:
-        """Train on one batch, and say what happened."""
-        tensors = tuple(as_tensors(batch, self.dtype))
-        [seen] = observe(self.loss, self.optimizer, self.module, [tensors])
-        return {_BATCH.get(key, key): array for key, array in seen.items()}
+        """Train on one batch, and return everything that the step computed."""
+        tensors = as_tensors(batch, self.dtype)
+        loss = self.loss(self.module, *tensors)
+        self.optimizer.zero_grad()
+        loss.backward()
+        seen = _named_batch(tensors) | {"loss": as_array(loss)}
+        for name, param in self.module.named_parameters():
+            if param.grad is not None:
+                seen[f"grad/{name}"] = as_array(param.grad)
+        self.optimizer.step()
+        return seen | self.state()
 
 
 class BareStepper:
     """A step written from scratch; a `reference_torch.parity.trajectory.Stepper`.
 
     Args:
-      start: the parameters by name.
+      initial: the initial parameters by name.
       step: ``step(params, *batch) -> info`` changes the tensors in place; ``info`` has the loss and
         the gradients by name.
       tracked: whether the tensors require gradients.
     """
 
     def __init__(
-        self, start: Mapping[str, np.ndarray], step: Callable[..., Any], *, tracked: bool
+        self, initial: Mapping[str, np.ndarray], step: Callable[..., Any], *, tracked: bool
     ) -> None:
-        self.tensors = {name: torch.tensor(array) for name, array in start.items()}
+        self.tensors = {name: torch.tensor(array) for name, array in initial.items()}
         self.taken, self.tracked, self.dtype = step, tracked, torch.float32
 
     def cast(self, dtype: torch.dtype) -> None:
@@ -89,7 +93,7 @@ class BareStepper:
         self.tensors = {name: t.detach().to(dtype) for name, t in self.tensors.items()}
 
     def state(self) -> Arrays:
-        """What the next step starts from."""
+        """The arrays before the next step."""
         return {f"param/{name}": as_array(tensor) for name, tensor in self.tensors.items()}
 
     def parameters(self) -> list[torch.Tensor]:
@@ -97,13 +101,12 @@ class BareStepper:
         return list(self.tensors.values())
 
     def step(self, batch: Batch, number: int) -> Arrays:
-        """Train on one batch, and say what happened."""
+        """Train on one batch, and return everything that the step computed."""
         tensors = as_tensors(batch, self.dtype)
         if self.tracked:
             self.tensors = {k: t.detach().requires_grad_() for k, t in self.tensors.items()}
         info = self.taken(self.tensors, *tensors)
-        seen = dict(zip(_BATCH.values(), map(as_array, tensors), strict=False))
-        seen["loss"] = as_array(info.loss)
+        seen = _named_batch(tensors) | {"loss": as_array(info.loss)}
         seen |= {f"grad/{name}": as_array(grad) for name, grad in info.grads.items()}
         self.tensors = {name: tensor.detach() for name, tensor in self.tensors.items()}
         return seen | self.state()
@@ -145,13 +148,17 @@ class DerivativeStepper:
             "line_gradients": torch.stack(autograd.line_gradients(point, w, b)),
             **products._asdict(),
         }
-        seen = {"batch/x": as_array(x), "batch/y": as_array(y)}
+        seen = _named_batch([x, y])
         seen |= {f"activation/{name}": as_array(value) for name, value in values.items()}
         return seen | {"loss": as_array(autograd.mean_of_squares(x))}
 
 
+def _named_batch(tensors: Sequence[torch.Tensor]) -> Arrays:
+    return {f"batch/{name}": as_array(t) for name, t in zip("xy", tensors, strict=False)}
+
+
 def drawn(seed: int) -> Arrays:
-    """What the data-loading workflow draws: arrays, a shuffled order, and a split.
+    """What the data-loading workflow draws: arrays, a permutation, and a split.
 
     Args:
       seed: of torch's generator, which is afterwards as it was.

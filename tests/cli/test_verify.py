@@ -14,6 +14,7 @@ import pytest
 from jaxdnn import cli
 from jaxdnn.cli import verify as verification
 from jaxdnn.parity import environment
+from jaxdnn.parity.port import take_step
 from jaxdnn.verification import cases, verify
 
 # One that trains in one step after the other, in a moment.
@@ -76,16 +77,16 @@ def test_a_step_that_is_broken_fails(
     right = cases.CASES[ROW]
 
     def broken() -> Any:
-        steps = right.run()
+        port = right.port()
 
-        def step(state: Any, *batch: Any) -> Any:
-            state, seen = steps.step(state, *batch)
+        def step(state: Any, batch: Any) -> Any:
+            state, *seen = take_step(port, state, batch)
             params = jax.tree.map(lambda leaf: leaf * (1 + 1e-9), state.params)
-            return state._replace(params=params), seen
+            return state._replace(params=params), *seen
 
-        return steps._replace(step=step)
+        return port._replace(step=step)
 
-    monkeypatch.setattr(verify, "CASES", {ROW: right._replace(run=broken)})
+    monkeypatch.setattr(verify, "CASES", {ROW: right._replace(port=broken)})
     assert run("gradient-descent", "--steps", "4") == 1
     output = capsys.readouterr().out
     assert "FAIL" in output
@@ -96,7 +97,7 @@ def test_a_step_that_is_broken_fails(
 def test_a_compiler_that_is_wrong_is_inconclusive(
     serial: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(environment, "canaries", lambda: ("the compiler cannot add",))
+    monkeypatch.setattr(environment, "compiler_checks", lambda: ("the compiler cannot add",))
     assert run("gradient-descent", "--steps", "4") == 3
     output = capsys.readouterr().out
     assert "the compiler cannot add" in output

@@ -337,7 +337,7 @@ def test_assert_port_shows_the_report() -> None:
     with pytest.raises(AssertionError) as raised:
         parity.assert_port(**wrong)
     said = str(raised.value)
-    assert said.startswith("the port is not proved right\nFAIL\nprecision")
+    assert said.startswith("the port does not pass\nFAIL\nprecision")
     assert "batch-order" in said
     with pytest.raises(AssertionError, match="INCONCLUSIVE"):
         parity.assert_port(**arguments(steps=1))
@@ -506,7 +506,7 @@ def test_buffers_that_are_returned_are_compared() -> None:
 def test_a_compiler_that_is_wrong_proves_nothing(
     changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "canaries", lambda: ("the compiler cannot add",))
+    monkeypatch.setattr(environment, "compiler_checks", lambda: ("the compiler cannot add",))
     report = check(**changed)
     assert report.verdict == "inconclusive"
     assert report.reasons == ("the compiler cannot add",)

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -11,39 +11,39 @@ import optax
 from jaxtyping import PyTree
 
 from jaxdnn import optim
+from jaxdnn.parity.mistakes.schedules import base_rate, schedules, wrong_schedules
 
 __all__ = ["candidates", "faithful"]
 
 Header = Mapping[str, Any]
-Schedule = Callable[[Any], Any]
 Transformation = optax.GradientTransformation
 
 
 def faithful(header: Header) -> Transformation | None:
-    """What torch does, or None where the header does not say all of it."""
+    """The transformation that torch runs, or None where the header does not fully describe it."""
     if not _is_known(header):
         return None
-    lr, momentum = _schedules(header)
-    return _wrapped(header, _optimizer(header, _lr(header) if lr is None else lr, momentum))
+    lr, momentum = schedules(header)
+    return _wrapped(header, _optimizer(header, base_rate(header) if lr is None else lr, momentum))
 
 
 def candidates(header: Header) -> Iterator[tuple[str, Transformation]]:
-    """Transformations that a port may have instead, each with one mistake.
+    """The transformations that a port may have instead, each with one mistake.
 
     Args:
       header: as `reference_torch.parity.description.describe` makes it.
 
     Yields:
-      The name of the trap in `jaxdnn.parity.TRAPS`, and the transformation that falls into it.
+      The name of the mistake in `jaxdnn.parity.TRAPS`, and a transformation that makes it.
     """
     if not _is_known(header):
         return
     name, settings = header["optimizer"]["name"], _settings(header)
-    schedule, momentum = _schedules(header)
-    lr = _lr(header) if schedule is None else schedule
+    schedule, momentum = schedules(header)
+    lr = base_rate(header) if schedule is None else schedule
     for trap, optimizer in _optimizers(name, settings, lr):
         yield trap, _wrapped(header, optimizer)
-    for trap, wrong_lr, wrong_momentum in _wrong_schedules(header, schedule, momentum):
+    for trap, wrong_lr, wrong_momentum in wrong_schedules(header, schedule, momentum):
         yield trap, _wrapped(header, _optimizer(header, wrong_lr, wrong_momentum))
     right = _optimizer(header, lr, momentum)
     if header["clip_grad_norm"]:
@@ -68,11 +68,6 @@ def _is_known(header: Header) -> bool:
         and header["clip_grad_norm"] != "unknown"
         and (header["scheduler"] is None or header["scheduler"]["settings"] is not None)
     )
-
-
-def _lr(header: Header) -> float:
-    settings = header["optimizer"]["settings"]
-    return settings.get("initial_lr", settings["lr"])
 
 
 def _optimizer(header: Header, lr: Any, momentum: Any = None) -> Transformation:
@@ -237,7 +232,7 @@ def _uncorrected_adam(beta1: float, beta2: float, eps: float) -> Transformation:
 
 
 def _epsilon_before_correction(beta1: float, beta2: float, eps: float) -> Transformation:
-    """The form at the end of section 2 of Kingma and Ba, whose epsilon is another one."""
+    """The form at the end of section 2 of Kingma and Ba, in which epsilon has another meaning."""
     plain = _uncorrected_adam(beta1, beta2, eps)
 
     def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
@@ -299,75 +294,3 @@ def _adagrad(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
     if settings["lr_decay"]:
         changed = {**settings, "lr_decay": 0.0}
         yield "adagrad-lr-decay", optim.from_settings("Adagrad", changed, lr=lr)
-
-
-def _schedules(header: Header) -> tuple[Schedule | None, Schedule | None]:
-    """The learning rate, and the momentum where it is scheduled, by the count of updates."""
-    if header["scheduler"] is None:
-        return None, None
-    lr, momentum = _by_call(header)
-    every = header["scheduler"]["steps_per_epoch"]
-    if every == 1:
-        return lr, momentum
-    slowed = optim.per_epoch(lr, every)
-    return slowed, None if momentum is None else optim.per_epoch(momentum, every)
-
-
-def _by_call(header: Header) -> tuple[Schedule, Schedule | None]:
-    """By the count of the scheduler's own steps."""
-    name, settings = header["scheduler"]["name"], header["scheduler"]["settings"]
-    lr = _lr(header)
-    match name:
-        case "StepLR":
-            return optim.step_lr(lr, **settings), None
-        case "ExponentialLR":
-            return optim.exponential_lr(lr, **settings), None
-        case "CosineAnnealingLR":
-            return optim.cosine_annealing_lr(lr, **settings), None
-        case "LinearLR":
-            return optim.linear_lr(lr, **settings), None
-        case _:
-            cycle = optim.one_cycle_lr(**settings)
-            return cycle.lr, cycle.momentum
-
-
-def _wrong_schedules(
-    header: Header, schedule: Schedule | None, momentum: Schedule | None
-) -> Iterator[tuple[str, Any, Any]]:
-    """The trap, and the learning rate and momentum of one who falls into it."""
-    if schedule is None:
-        return
-    lr = _lr(header)
-    name, settings = header["scheduler"]["name"], header["scheduler"]["settings"]
-    every = header["scheduler"]["steps_per_epoch"]
-    by_call, momentum_by_call = _by_call(header)
-    if every > 1:
-        yield "schedule-per-update", by_call, momentum_by_call
-    yield "schedule-missing", lr, None
-    yield "schedule-offset", lambda count: schedule(count + 1), momentum
-    yield "schedule-offset", lambda count: schedule(jnp.maximum(count - 1, 0)), momentum
-    slow = (lambda s: optim.per_epoch(s, every)) if every > 1 else (lambda s: s)
-    if name == "CosineAnnealingLR":
-        steps, low = settings["t_max"], settings["eta_min"]
-        yield "cosine-end", slow(optax.cosine_decay_schedule(lr, steps, low / lr)), None
-        yield "cosine-alpha", slow(optax.cosine_decay_schedule(lr, steps, low)), None
-        yield "cosine-alpha", slow(optax.cosine_decay_schedule(lr, steps)), None
-    if name == "LinearLR":
-        end, total = settings["end_factor"] * lr, settings["total_iters"]
-        yield "linear-start", slow(optax.linear_schedule(0.0, end, total)), None
-        yield "linear-start", slow(optax.linear_schedule(lr, end, total)), None
-    if name == "StepLR":
-        size, gamma = settings["step_size"], settings["gamma"]
-        yield "step-smooth", slow(optax.exponential_decay(lr, size, gamma)), None
-    if name == "OneCycleLR":
-        if momentum is not None:
-            for constant in (settings["max_momentum"], settings["base_momentum"], 0.9):
-                yield "one-cycle-momentum", schedule, constant
-        cosine = optax.cosine_onecycle_schedule(
-            settings["total_steps"],
-            settings["max_lr"],
-            settings["pct_start"],
-            settings["div_factor"],
-            settings["final_div_factor"],
-        )
-        yield "one-cycle-shape", slow(cosine), momentum

@@ -17,11 +17,11 @@ Loss = Callable[[Array, Array], Array]
 Settings = Mapping[str, Any]
 
 NAMES = tuple(name for name in losses.__all__ if name != "Reduction")
-"""The losses that are known."""
+"""The losses whose mistakes are known."""
 
 
 def faithful(name: str, settings: Settings) -> Loss:
-    """What torch computes.
+    """The loss that torch computes.
 
     Args:
       name: one of `NAMES`.
@@ -39,21 +39,21 @@ def faithful(name: str, settings: Settings) -> Loss:
 
 
 def _like(output: Array, target: Array, name: str) -> Array:
-    """Targets that are numbers have the output's type, and its shape if only a 1 is missing."""
+    """Targets that are numbers in the output's type, and in its shape where only a 1 is missing."""
     if name in ("cross_entropy", "nll"):
         return target if target.dtype.kind in "iu" else target.astype(output.dtype)
     return target.astype(output.dtype).reshape(output.shape)
 
 
 def candidates(name: str, settings: Settings) -> Iterator[tuple[str, Loss]]:
-    """Losses that a port of one of torch's may have instead.
+    """The losses that a port of one of torch's may have instead.
 
     Args:
       name: one of `NAMES`.
       settings: of the function in ``torch.nn.functional``.
 
     Yields:
-      The name of the trap in `jaxdnn.parity.TRAPS`, and the loss that falls into it.
+      The name of the mistake in `jaxdnn.parity.TRAPS`, and a loss that makes it.
     """
     right = faithful(name, settings)
     reduction = settings.get("reduction", "mean")
@@ -108,10 +108,11 @@ def _bce(settings: Settings, reduction: str) -> Iterator[tuple[str, Loss]]:
 
     yield "bce-clamp", plain
     yield "bce-clamp", lambda x, y: of_logarithms(jnp.log(x), jnp.log1p(-x), y)
+    # The bounds that tutorials and other libraries use.
     for bound in (1e-12, 1e-8, 1e-7, 1e-6, float(jnp.finfo(jnp.float32).eps)):
         yield "bce-clamp", lambda x, y, e=bound: plain(jnp.clip(x, e, 1 - e), y)
         yield "bce-clamp", lambda x, y, e=bound: shifted(x, y, e)
-    # The same value, with the derivative that a program finds by itself.
+    # The right value, with the derivative of automatic differentiation, which is not torch's.
     yield "bce-clamp", bounded
     yield (
         "bce-of-logits",
@@ -151,7 +152,7 @@ def _classes(name: str, settings: Settings, reduction: str) -> Iterator[tuple[st
         return jax.nn.log_softmax(x, axis=class_axis(x)) if name == "cross_entropy" else x
 
     def of_labels(x: Array, y: Array) -> Array:
-        """What indexing gives for a label, where a negative one counts from the end."""
+        """As by indexing, where a negative label counts from the end."""
         axis = class_axis(x)
         return -jnp.take_along_axis(scores(x), jnp.expand_dims(y, axis), axis).squeeze(axis)
 
@@ -173,9 +174,9 @@ def _classes(name: str, settings: Settings, reduction: str) -> Iterator[tuple[st
 
         def others_only(x: Array, y: Array) -> Array:
             classes = x.shape[-1]
-            share = smoothing / (classes - 1)
+            each = smoothing / (classes - 1)
             target = jax.nn.one_hot(y, classes, dtype=x.dtype)
-            target = target * (1 - smoothing) + (1 - target) * share
+            target = target * (1 - smoothing) + (1 - target) * each
             return _reduce(-jnp.sum(target * scores(x), -1), reduction)
 
         def not_taken_away(x: Array, y: Array) -> Array:

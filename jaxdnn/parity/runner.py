@@ -1,0 +1,223 @@
+"""A port in one floating-point type: its states set from torch's tensors, its steps observed."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+from jaxdnn.parity import states
+from jaxdnn.parity.compare import Observation, under
+from jaxdnn.parity.layout import Layout, trace
+from jaxdnn.parity.port import Arrays, Port, State, named_batch, predict, take_step
+
+__all__ = [
+    "Runner",
+    "initial_state",
+    "layout_of",
+    "make_runner",
+    "observe",
+    "output",
+    "precision",
+    "resume",
+    "train",
+]
+
+
+@contextlib.contextmanager
+def precision(dtype: str) -> Iterator[None]:
+    """JAX in one floating-point type, whatever the caller has set, with exact products.
+
+    Args:
+      dtype: ``"float32"`` or ``"float64"``.
+    """
+    with jax.enable_x64(dtype == "float64"), jax.default_matmul_precision("highest"):
+        yield
+
+
+class Runner(NamedTuple):
+    """A port in one floating-point type.
+
+    Attributes:
+      port: the port.
+      dtype: ``"float32"`` or ``"float64"``.
+      layout: how torch's parameters lie in the port's.
+      optimizer: the class of torch's optimiser, or None.
+      step: `take_step` of the port, jitted.
+      predict: ``(state, x) -> output``, jitted; None for a port that has no such function.
+    """
+
+    port: Port
+    dtype: str
+    layout: Layout
+    optimizer: str | None
+    step: Callable[..., Any]
+    predict: Callable[..., Any] | None
+
+
+def layout_of(port: Port, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
+    """The way from the port's parameters back to torch's, of these shapes by name."""
+    if port.to_torch is not None:
+        return Layout(port.to_torch, (), ())
+    with precision("float64"):
+        return trace(port.from_torch, shapes)
+
+
+def make_runner(port: Port, dtype: str, layout: Layout, optimizer: str | None) -> Runner:
+    """A port in a floating-point type; its functions are compiled when they are first called."""
+    has_output = port.step is None
+    return Runner(
+        port,
+        dtype,
+        layout,
+        optimizer,
+        jax.jit(partial(take_step, port)),
+        jax.jit(lambda state, x: predict(port, state, x)[0]) if has_output else None,
+    )
+
+
+def initial_state(runner: Runner, tensors: Mapping[str, np.ndarray]) -> State:
+    """The state in which torch's run begins.
+
+    Args:
+      runner: the port.
+      tensors: arrays called ``param/…`` and ``buffer/…``, of any floating-point type.
+
+    Returns:
+      The port's state, of the runner's type.
+
+    Raises:
+      ValueError: ``from_torch`` makes another type of them.
+    """
+    with precision(runner.dtype):
+        params, buffers = _parameters(runner, tensors), _buffers(runner, tensors)
+        # What a transformation keeps in float32 would hide the mathematics in rounding.
+        opt_state = jax.tree.map(partial(_cast, runner), runner.port.optimizer.init(params))
+        return State(params, opt_state, buffers)
+
+
+def resume(runner: Runner, tensors: Mapping[str, np.ndarray], opt_state: optax.OptState) -> State:
+    """The state that torch is in.
+
+    Args:
+      runner: the port.
+      tensors: arrays called ``param/…``, ``buffer/…`` and ``optimizer/…``.
+      opt_state: what the tensors do not say, such as its counts, of any type.
+
+    Returns:
+      The port's state, of the runner's type.
+    """
+    moments = {
+        key: array.astype(runner.dtype)
+        for key, array in tensors.items()
+        if key.startswith("optimizer/")
+    }
+    with precision(runner.dtype):
+        params, buffers = _parameters(runner, tensors), _buffers(runner, tensors)
+        opt_state = states.restore(
+            jax.tree.map(partial(_cast, runner), opt_state),
+            moments,
+            lambda arrays: jax.device_put(runner.port.from_torch(arrays)),
+            like=params,
+            optimizer=runner.optimizer,
+        )
+    return State(params, opt_state, buffers)
+
+
+def observe(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> tuple[State, Observation]:
+    """Train on one batch.
+
+    Args:
+      runner: the port.
+      state: before the step.
+      batch: its arrays.
+
+    Returns:
+      The state after the step, and everything that the step computed, under torch's names.
+
+    Raises:
+      ValueError: the optimiser keeps a state in float32 where all else is float64.
+    """
+    with precision(runner.dtype):
+        arrays = _cast_batch(runner, batch)
+        try:
+            state, info, observed = runner.step(state, arrays)
+        except TypeError as error:
+            if "cond" not in str(error) or runner.dtype != "float64":
+                raise
+            raise ValueError(
+                "The port's optimiser keeps a state in float32 even where everything else is "
+                "float64, so its mathematics cannot be told from rounding; for optax.MultiSteps, "
+                f"give accumulator_dtype=None. ({error})"
+            ) from error
+        seen = {key: np.asarray(array) for key, array in named_batch(arrays).items()}
+        seen |= {key: np.asarray(array) for key, array in observed.items()}
+        seen |= {f"buffer/{name}": np.asarray(v) for name, v in _compared_buffers(runner, state)}
+        seen["loss"] = np.asarray(info.loss)
+        to_torch = runner.layout.to_torch
+        seen |= {f"grad/{name}": array for name, array in to_torch(info.grads).items()}
+        seen |= states.optimizer_tensors(
+            state.opt_state, to_torch, like=state.params, optimizer=runner.optimizer
+        )
+        seen |= {f"param/{name}": array for name, array in to_torch(state.params).items()}
+    return state, seen
+
+
+def train(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> State:
+    """Train on one batch without observing it."""
+    with precision(runner.dtype):
+        return runner.step(state, _cast_batch(runner, batch))[0]
+
+
+def output(runner: Runner, state: State, x: np.ndarray) -> np.ndarray | None:
+    """The network's output for a batch of inputs; None for a port that has no such function."""
+    if runner.predict is None:
+        return None
+    with precision(runner.dtype):
+        return np.asarray(runner.predict(state, _cast(runner, np.asarray(x))))
+
+
+def _compared_buffers(runner: Runner, state: State) -> list[tuple[str, Array]]:
+    """None where the port takes no buffers: it then only carries torch's along."""
+    return list(state.buffers.items()) if runner.port.stateful else []
+
+
+def _parameters(runner: Runner, tensors: Mapping[str, np.ndarray]) -> PyTree:
+    params = jax.device_put(runner.port.from_torch(_of_type(runner, tensors, "param/")))
+    wrong = {str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {runner.dtype}
+    if wrong:
+        raise ValueError(
+            f"from_torch makes {' and '.join(sorted(wrong))} of {runner.dtype} arrays; it must "
+            "keep the type it is given."
+        )
+    return params
+
+
+def _buffers(runner: Runner, tensors: Mapping[str, np.ndarray]) -> dict[str, Array]:
+    return jax.device_put(_of_type(runner, tensors, "buffer/"))
+
+
+def _of_type(runner: Runner, tensors: Mapping[str, np.ndarray], prefix: str) -> Arrays:
+    found = under(prefix, tensors)
+    return {name: np.asarray(array, runner.dtype) for name, array in found.items()}
+
+
+def _cast_batch(runner: Runner, batch: Sequence[np.ndarray]) -> tuple[Array, ...]:
+    return tuple(_cast(runner, np.asarray(array)) for array in batch)
+
+
+def _cast(runner: Runner, array: Any) -> Array:
+    """Floats in the runner's type; counts, which schedules divide, as wide as those."""
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return array
+    array = np.asarray(array)
+    if array.dtype.kind == "f":
+        return jax.device_put(array.astype(runner.dtype))
+    if array.dtype == np.int32 and runner.dtype == "float64":
+        array = array.astype(np.int64)
+    return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))
