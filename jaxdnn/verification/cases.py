@@ -50,6 +50,11 @@ _ROWS = np.array([[0, 0, 1], [1, 1, 1], [4, 2, 1]], np.float32)
 _COEFFICIENTS = np.array([2, 3, 4], np.float32)
 
 
+def _outputs(criterion: Any) -> Any:
+    """A criterion of outputs as a loss of a module; class indices are 64-bit integers to torch."""
+    return lambda module, x, y: criterion(module(x), y if y.is_floating_point() else y.long())
+
+
 def _by_hand() -> Case:
     lr = gradient_descent.Config().lr
 
@@ -87,10 +92,10 @@ def _layer() -> Case:
             reference_module("models"),
         )
         return network_torch(
-            torch_compat.to_torch(gradient_descent.layer_start(2)),
+            torch_compat.to_torch(gradient_descent.layer_init(2)),
             [(_POINTS[:, None], 2 * _POINTS[:, None])] * min(30, steps),
             lambda: models.linear(1, 1, bias=False),
-            reference.layer_loss,
+            _outputs(reference.layer_criterion),
             lambda module: reference.layer_optimizer(module, reference.Config()),
         )
 
@@ -101,7 +106,7 @@ def _layer() -> Case:
 def _two_layer(*, as_printed: bool | None) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.two_layer_net")
-        x, y, start = two_layer_net.data_and_start(0)
+        x, y, start = two_layer_net.data_and_params(0)
         lr = reference.Config().lr
         if as_printed is None:
             step = functools.partial(reference.step, lr=lr)
@@ -122,7 +127,7 @@ def _two_layer(*, as_printed: bool | None) -> Case:
 def _sequential() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference, models = reference_module("workflows.two_layer_net"), reference_module("models")
-        x, y, weights = two_layer_net.data_and_start(0)
+        x, y, weights = two_layer_net.data_and_params(0)
         start = {
             "net.0.weight": weights["w1"].T,
             "net.0.bias": np.zeros(100, np.float32),
@@ -134,7 +139,7 @@ def _sequential() -> Case:
             start,
             [(x, y)] * min(20, steps),
             lambda: models.mlp((1000, 100, 10)),
-            reference.sequential_loss,
+            _outputs(reference.sequential_criterion),
             lambda module: sgd(module.parameters(), lr=reference.Config().lr),
         )
 
@@ -144,19 +149,21 @@ def _sequential() -> Case:
 
 def _momentum(*, full_batch: bool) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = reference_module("workflows.momentum_sgd"), reference_module("models")
-        samples = momentum_sgd.data(420)
+        reference = reference_module("workflows.momentum_sgd")
+        samples = momentum_sgd.data(torch_compat.Generator(420))
         inputs, labels = np.array(samples.inputs), np.array(samples.labels)
         if full_batch:
             batches = [(inputs, labels)] * min(17 + 55, steps)
         else:
-            indices = momentum_sgd.orders(420, 60).reshape(-1, 50)[:steps]
+            indices = momentum_sgd.batches(torch_compat.Generator(420), momentum_sgd.Config())[
+                :steps
+            ]
             batches = [(inputs[i], labels[i]) for i in indices]
         return network_torch(
-            torch_compat.to_torch(momentum_sgd.start(420)),
+            torch_compat.to_torch(momentum_sgd.init(torch_compat.Generator(420))),
             batches,
-            models.three_layer,
-            reference.loss,
+            reference.ThreeLayer,
+            _outputs(reference.criterion),
             lambda module: reference.optimizer(module, reference.Config()),
         )
 
@@ -167,8 +174,8 @@ def _momentum(*, full_batch: bool) -> Case:
 def _plane() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.linear_regression")
-        samples, start = linear_regression.data_and_start(0, 1000)
-        indices = linear_regression.orders(0, 3, 1000).reshape(-1, 10)[:steps]
+        samples, start = linear_regression.data_and_params(0, 1000)
+        indices = linear_regression.permutations(0, 3, 1000).reshape(-1, 10)[:steps]
         batches = [(samples.features[i], samples.labels[i]) for i in indices]
         step = functools.partial(reference.step, lr=reference.Config().lr)
         return bare_torch(start, batches, step)
@@ -184,13 +191,13 @@ def _plane_by_layer() -> Case:
             reference_module("workflows.linear_regression"),
             reference_module("models"),
         )
-        samples, params, generator = linear_regression.layer_start(0, 1000)
-        orders = linear_regression.layer_orders(generator, 3, 1000).reshape(-1, 10)[:steps]
+        samples, params, generator = linear_regression.layer_data_and_params(0, 1000)
+        orders = linear_regression.layer_permutations(generator, 3, 1000).reshape(-1, 10)[:steps]
         return network_torch(
             torch_compat.to_torch(params),
             [(samples.features[i], samples.labels[i]) for i in orders],
             lambda: models.mlp((2, 1)),
-            reference.layer_loss,
+            _outputs(reference.layer_criterion),
             lambda module: reference.layer_optimizer(module, reference.Config()),
         )
 
@@ -202,13 +209,13 @@ def _plane_by_layer() -> Case:
 
 def _sums() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = reference_module("workflows.sum_classifier"), reference_module("models")
-        samples, params = sum_classifier.data_and_start(0, 10_000)
+        reference = reference_module("workflows.sum_classifier")
+        samples, params = sum_classifier.data_and_params(0, 10_000)
         return network_torch(
             torch_compat.to_torch(params),
             [(samples.train_features, samples.train_labels)] * min(1000, steps),
-            lambda: models.mlp(sum_classifier.SIZES),
-            reference.loss,
+            reference.DNN,
+            _outputs(reference.criterion),
             lambda module: reference.optimizer(module, reference.Config()),
         )
 
@@ -219,8 +226,8 @@ def _sums() -> Case:
 def _table(batch_size: int | None) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.tabular_dnn")
-        seed = tabular_dnn.SEED
-        samples, params, _ = tabular_dnn.data_and_start(seed, tabular.generate(seed))
+        seed = 1  # the report's
+        samples, params, _ = tabular_dnn.data_and_params(seed, tabular.generate(seed))
         rows = samples.train_features, samples.train_labels
         steps = min(1000, steps)
         batches: list[Batch] = [rows] * steps
@@ -231,8 +238,8 @@ def _table(batch_size: int | None) -> Case:
         return network_torch(
             torch_compat.to_torch(params),
             batches,
-            lambda: reference.model(8),
-            reference.loss,
+            lambda: reference.network(8),
+            _outputs(reference.criterion),
             lambda module: reference.optimizer(module, reference.Config()),
         )
 
@@ -253,7 +260,7 @@ def _digits(workflow: str, module: Any) -> Case:
             start,
             [(data.train_images[i], data.train_labels[i]) for i in indices],
             reference.init,
-            reference.loss,
+            lambda model, x, y: reference.criterion(reference.predict(model, x), y.long()),
             lambda network: reference.optimizer(network, reference.Config()),
         )
 

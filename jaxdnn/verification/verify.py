@@ -18,6 +18,7 @@ from jaxdnn.parity.report import Report, Tier, Verdict
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.stepwise import TOLERANCE
 from jaxdnn.runs import documented
+from jaxdnn.runs.reports.data_loading import SEED
 from jaxdnn.verification import transforms
 from jaxdnn.verification.cases import CASES
 from jaxdnn.verification.sides import TorchSide
@@ -194,13 +195,13 @@ def verify_data_loading() -> Outcome:
     from reference_torch.parity.workflow_steps import drawn
 
     began = time.perf_counter()
-    generator = torch_compat.Generator(data_loading.SEED)
+    generator = torch_compat.Generator(SEED)
     normals = data_loading.normals(generator)
     numbers = TensorDataset(np.arange(500))
     [(order,)] = DataLoader(numbers, batch_size=500, shuffle=True, generator=generator)
     train, test = random_split(numbers, [0.7, 0.3], generator)
     ours = {**normals._asdict(), "order": order, "train": train.indices, "test": test.indices}
-    expected = drawn(data_loading.SEED)
+    expected = drawn(SEED)
     actual = {f"batch/{name}": np.asarray(values) for name, values in ours.items()}
     errors, found = compare_step(Errors({}, {}), 0, expected, actual, tolerance=_DRAWN)
     tier = Tier("exact", 1, errors.largest, _DRAWN, found)

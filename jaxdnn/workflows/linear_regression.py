@@ -2,8 +2,8 @@
 
 The mirror of `reference_torch.workflows.linear_regression`. From scratch the loss is half the
 squared error, summed over a batch and divided by the batch's size in the update; the layer's is the
-mean squared error without the half, so its gradient is twice as long and the same learning rate is
-another step.
+mean squared error without the half. So the layer's gradient is twice as long, and the same learning
+rate is another step.
 """
 
 import random
@@ -14,54 +14,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from jaxdnn import models, torch_compat, training
-from jaxdnn.data.batches import shuffle
+from jaxdnn import models, training
 from jaxdnn.data.synthetic import Line, line
 from jaxdnn.errors import ConfigError
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
-from jaxdnn.runs.execution import compile_and_run
-from jaxdnn.runs.result import Network, Result, Scatter, Training
+from jaxdnn.torch_compat import Generator
 from jaxdnn.training import StepInfo, TrainState
-from jaxdnn.workflows.config import (
-    Real,
-    register,
-    require_count,
-    require_nonnegative,
-    require_seed,
-)
+from jaxdnn.workflows.config import Real, check, register
 
 __all__ = [
     "MODEL",
-    "SEED",
     "Config",
     "History",
-    "data_and_start",
+    "data_and_params",
     "example_gradients",
-    "fit",
+    "layer_data_and_params",
     "layer_loss",
     "layer_optimizer",
-    "layer_orders",
-    "layer_start",
-    "layer_train",
+    "layer_permutations",
     "loss",
-    "orders",
-    "predict",
-    "run",
+    "mean_loss",
+    "permutations",
     "squared_loss",
     "step",
     "train",
 ]
 
-SEED = 1
-
 TRUE_W, TRUE_B = (2.0, -3.4), 4.2
 
-MODEL = models.mlp((2, 1))
-
 Scalar = Float[Array, ""]
+Features = Float[Array, "batch 2"]
+Labels = Float[Array, "batch 1"]
+Permutations = Int[Array | np.ndarray, "epochs samples"]
 Weights = dict[str, Float[Array, "..."]]
 """``w`` of shape (2, 1) and ``b`` of shape (1,)."""
 
@@ -84,9 +71,7 @@ class Config:
     """How many are generated."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "samples"):
-            require_count(name, getattr(self, name))
-        require_nonnegative("lr", self.lr)
+        check(self, counts=["epochs", "batch_size", "samples"], nonnegative=["lr"])
         if self.epochs * self.samples > 10**8:
             raise ConfigError(
                 f"epochs times samples must be at most 10**8, since every order is drawn before "
@@ -95,12 +80,7 @@ class Config:
 
 
 class History(NamedTuple):
-    """What a run reports.
-
-    Attributes:
-      losses: of every step, before its update, a mean over the batch.
-      epoch_losses: after every epoch, a mean over all data.
-    """
+    """What a run reports: means over the batch before each step, over all data after each epoch."""
 
     losses: Float[Array, "epochs steps"]
     epoch_losses: Float[Array, " epochs"]
@@ -109,48 +89,34 @@ class History(NamedTuple):
 # From scratch.
 
 
-def data_and_start(seed: int, samples: int) -> tuple[Line, dict[str, Float[np.ndarray, "..."]]]:
+def data_and_params(seed: int, samples: int) -> tuple[Line, dict[str, Float[np.ndarray, "..."]]]:
     """Data and weights as torch draws them after a seed: ``w`` from N(0, 0.01²), ``b`` zero."""
-    generator = torch_compat.Generator(seed)
+    generator = Generator(seed)
     data = line(generator, samples, w=TRUE_W, b=TRUE_B)
     return data, {"w": generator.normal(2, 1, std=0.01), "b": np.zeros(1, np.float32)}
 
 
-def orders(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epochs samples"]:
-    """The samples' order in each epoch: the list that Python's ``random`` shuffles again."""
+def permutations(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epochs samples"]:
+    """The samples of each epoch in the order that Python's ``random.shuffle`` gives a new list."""
     generator = random.Random(seed)
-    shuffled = []
-    for _ in range(epochs):
-        indices = list(range(samples))
+    shuffled = [list(range(samples)) for _ in range(epochs)]
+    for indices in shuffled:
         generator.shuffle(indices)
-        shuffled.append(indices)
     return np.array(shuffled)
 
 
-def predict(weights: Weights, x: Float[Array, "batch 2"]) -> Float[Array, "batch 1"]:
-    """``x w + b``."""
-    return x @ weights["w"] + weights["b"][None]
+def squared_loss(weights: Weights, x: Features, y: Labels) -> Labels:
+    """``½(ŷ - y)²`` of each sample, with ``ŷ = x w + b``."""
+    return (x @ weights["w"] + weights["b"][None] - y) ** 2 / 2
 
 
-def squared_loss(
-    weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"]
-) -> Float[Array, "batch 1"]:
-    """``½(ŷ - y)²`` of each sample."""
-    return (predict(weights, x) - y) ** 2 / 2
-
-
-def loss(weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"]) -> Scalar:
+def loss(weights: Weights, x: Features, y: Labels) -> Scalar:
     """The sum over a batch."""
     return squared_loss(weights, x, y).sum()
 
 
-def example_gradients(
-    weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"]
-) -> Weights:
-    """The gradient of each sample's own loss, along a first axis; `loss` has their sum.
-
-    One sample's gradient, written for one sample, and `jax.vmap` for the batch.
-    """
+def example_gradients(weights: Weights, x: Features, y: Labels) -> Weights:
+    """Each sample's own gradient, along a first axis: written for one, and vmapped over all."""
 
     def gradient(x: Float[Array, " 2"], y: Float[Array, " 1"]) -> Weights:
         return jax.grad(loss)(weights, x[None], y[None])
@@ -158,107 +124,41 @@ def example_gradients(
     return jax.vmap(gradient)(x, y)
 
 
-def step(
-    weights: Weights, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"], *, lr: Real
-) -> tuple[Weights, StepInfo]:
-    r"""One step of stochastic gradient descent on the sum of a batch's losses.
-
-    .. math:: w \leftarrow w - \frac{\eta}{|B|} \frac{\partial}{\partial w}
-              \sum_{i \in B} \tfrac{1}{2} (\hat y_i - y_i)^2
-
-    Args:
-      weights: ``w`` and ``b``.
-      x: the batch's features.
-      y: its labels.
-      lr: the learning rate :math:`\eta`.
-
-    Returns:
-      The weights after the step, and the summed loss and its gradients before it.
-    """
+def step(weights: Weights, x: Features, y: Labels, *, lr: Real) -> tuple[Weights, StepInfo]:
+    """New weights ``w - lr · gradient / batch size``, and the loss and gradients before."""
     value, grads = jax.value_and_grad(loss)(weights, x, y)
     weights = jax.tree.map(lambda w, grad: w - lr * grad / len(x), weights, grads)
     return weights, StepInfo(value, grads)
 
 
-def train(
-    weights: Weights, orders: Int[Array, "epochs samples"], config: Config, data: Line
-) -> tuple[Weights, History]:
-    """Every epoch in its order, in batches of which the last may be smaller.
-
-    Args:
-      weights: the start.
-      orders: for each epoch, the samples' indices in the order of use.
-      config: how fast, and in which batches.
-      data: features and labels.
-
-    Returns:
-      The weights at the end, and the history.
-    """
-    size = config.batch_size
-    full = orders.shape[1] // size * size
-    x, y = jnp.asarray(data.features), jnp.asarray(data.labels)
-
-    def batch(weights: Weights, indices: Int[Array, " batch"]) -> tuple[Weights, Scalar]:
-        weights, info = step(weights, x[indices], y[indices], lr=config.lr)
-        return weights, info.loss / len(indices)
-
-    def epoch(weights: Weights, order: Int[Array, " samples"]) -> tuple[Weights, History]:
-        weights, losses = jax.lax.scan(batch, weights, order[:full].reshape(-1, size))
-        if full < len(order):
-            weights, last = batch(weights, order[full:])
-            losses = jnp.append(losses, last)
-        return weights, History(losses, squared_loss(weights, x, y).mean())
-
-    return jax.lax.scan(epoch, weights, orders)
-
-
-def fit(key: Key[Array, ""], config: Config, data: Line) -> tuple[Weights, History]:
-    """A whole run as one pure function of a key: start, shuffles, every step.
-
-    Args:
-      key: decides everything that is random.
-      config: how long, how fast, and in which batches.
-      data: features and labels.
-
-    Returns:
-      The weights at the end, and the history.
-
-    Example:
-      >>> data, _ = data_and_start(0, 1000)
-      >>> weights, history = jax.jit(fit)(jax.random.key(0), Config(), data)
-      >>> bool(jnp.abs(weights["w"].ravel() - jnp.array(TRUE_W)).max() < 1e-3)
-      True
-    """
-    init_key, shuffle_key = jax.random.split(key)
-    weights = {"w": 0.01 * jax.random.normal(init_key, (2, 1)), "b": jnp.zeros(1)}
-    keys = jax.random.split(shuffle_key, config.epochs)
-    return train(weights, jax.vmap(lambda key: shuffle(key, len(data.labels)))(keys), config, data)
+def mean_loss(weights: Weights, x: Features, y: Labels) -> Scalar:
+    """The mean over a batch, whose gradient is the sum's divided by the batch size."""
+    return squared_loss(weights, x, y).mean()
 
 
 # As a layer.
 
+MODEL = models.mlp((2, 1))
 
-def layer_start(seed: int, samples: int) -> tuple[Line, Params, torch_compat.Generator]:
-    """Data and layer as torch makes them after a seed, and the generator as it is then."""
-    generator = torch_compat.Generator(seed)
+
+def layer_data_and_params(seed: int, samples: int) -> tuple[Line, Params, Generator]:
+    """Data and layer as torch draws them after a seed, and the generator as it is then."""
+    generator = Generator(seed)
     data = line(generator, samples, w=TRUE_W, b=TRUE_B)
-    generator.linear(2, 1)  # the default start, which is replaced
-    tensors = {
-        "net.0.weight": generator.normal(1, 2, std=0.01),
-        "net.0.bias": np.zeros(1, np.float32),
-    }
-    params = torch_compat.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
+    generator.linear(2, 1)  # torch's default initialisation, which the document replaces
+    kernel = generator.normal(1, 2, std=0.01).T
+    params = {"net.0": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(1, kernel.dtype)}}
     return data, params, generator
 
 
-def layer_orders(
-    generator: torch_compat.Generator, epochs: int, samples: int
+def layer_permutations(
+    generator: Generator, epochs: int, samples: int
 ) -> Int[np.ndarray, "epochs samples"]:
-    """The samples' order in each epoch of a torch DataLoader that shuffles."""
+    """The samples of each epoch in the order of a torch DataLoader that shuffles."""
     return np.stack([generator.loader_order(samples, shuffle=True) for _ in range(epochs)])
 
 
-def layer_loss(params: Params, x: Float[Array, "batch 2"], y: Float[Array, "batch 1"]) -> Scalar:
+def layer_loss(params: Params, x: Features, y: Labels) -> Scalar:
     """The mean squared error of a batch, without the half."""
     return mse(MODEL.apply(params, x), y)
 
@@ -268,92 +168,28 @@ def layer_optimizer(config: Config) -> optax.GradientTransformation:
     return optax.sgd(config.lr)
 
 
-def layer_train(
-    params: Params, orders: Int[Array, "epochs samples"], config: Config, data: Line
+# Either.
+
+
+def train(
+    loss: training.Loss, params: Params, permutations: Permutations, config: Config, data: Line
 ) -> tuple[Params, History]:
-    """The same epochs for the layer under its optimiser; the parameters at the end, the history."""
-    optimizer = layer_optimizer(config)
+    """Every epoch, under `mean_loss` or `layer_loss`; the last parameters, and the history.
 
-    def epoch(state: TrainState, order: Int[Array, " samples"]) -> tuple[TrainState, History]:
-        state, losses = training.train_epoch(
-            layer_loss, optimizer, state, data, order, batch_size=config.batch_size
-        )
-        return state, History(losses, layer_loss(state.params, *map(jnp.asarray, data)))
-
-    state, history = jax.lax.scan(epoch, TrainState(params, optimizer.init(params)), orders)
-    return state.params, history
-
-
-def run(seed: int = SEED, config: Config = Config()) -> Result:
-    """What ``jaxdnn run linear-regression`` does: both halves of the document.
-
-    Args:
-      seed: of torch's generator and of Python's.
-      config: how long, how fast, and in which batches.
-
-    Returns:
-      The losses and the errors of both, the scatter of the data, and the layer as network.
-
-    Raises:
-      ConfigError: the seed is negative or does not fit 31 bits.
+    One function for both: to JAX, a dictionary of weights is as good as a module's parameters. It
+    is a scan over epochs, each a scan over batches; a smaller last batch is a step of its own.
     """
-    require_seed(seed)
-    data, weights = data_and_start(seed, config.samples)
-    order = jnp.asarray(orders(seed, config.epochs, config.samples))
-    (trained, history), scratch_time = compile_and_run(
-        train, weights, order, config, jax.device_put(data)
-    )
+    optimizer, batch_size = layer_optimizer(config), config.batch_size
+    full = len(data.labels) // batch_size * batch_size
 
-    layer_data, params, generator = layer_start(seed, config.samples)
-    layer_order = jnp.asarray(layer_orders(generator, config.epochs, config.samples))
-    (layer, layer_history), layer_time = compile_and_run(
-        layer_train, params, layer_order, config, jax.device_put(layer_data)
-    )
+    def epoch(state: TrainState, permutation: Int[Array, " samples"]) -> tuple[TrainState, History]:
+        batches = permutation[:full].reshape(-1, batch_size)
+        state, losses = training.train_steps(loss, optimizer, state, data, batches)
+        if full < len(permutation):
+            last = permutation[None, full:]
+            state, last_loss = training.train_steps(loss, optimizer, state, data, last)
+            losses = jnp.concatenate([losses, last_loss])
+        return state, History(losses, loss(state.params, *map(jnp.asarray, data)))
 
-    start = jax.tree.map(jnp.asarray, weights)
-    same = {"net.0": {"kernel": start["w"], "bias": start["b"]}}
-    batch = jax.tree.map(lambda array: jnp.asarray(array[: config.batch_size]), data)
-    _, info = step(start, *batch, lr=config.lr)
-    ratio = jax.grad(layer_loss)(same, *batch)["net.0"]["kernel"] / (
-        info.grads["w"] / len(batch.labels)
-    )
-    of_each = example_gradients(start, *batch)["w"]
-    figures = {
-        "linear_regression.from_scratch": {
-            "epoch_losses": history.epoch_losses,
-            "error_of_w": jnp.array(TRUE_W) - trained["w"].ravel(),
-            "error_of_b": TRUE_B - trained["b"],
-        },
-        "linear_regression.layer": {
-            "epoch_losses": layer_history.epoch_losses,
-            "error_of_w": jnp.array(TRUE_W) - layer["net.0"]["kernel"].ravel(),
-            "error_of_b": TRUE_B - layer["net.0"]["bias"],
-        },
-        "linear_regression.gradient": {
-            "of_first_batch": info.grads["w"].ravel(),
-            "of_its_first_sample": of_each[0].ravel(),
-            "sum_over_samples": of_each.sum(0).ravel(),
-            "layer_over_scratch": ratio.ravel(),
-        },
-    }
-    remarks = (
-        "½(ŷ - y)² in one half, MSELoss in the other: at the same weights and batch the layer's "
-        f"gradient is {ratio.mean():.4f} times the one from scratch, so the same learning rate is "
-        "another step",
-    )
-    return Result(
-        "linear-regression",
-        seed,
-        config,
-        figures,
-        remarks,
-        curves={"from scratch, ½(ŷ - y)²": history.losses, "layer, (ŷ - y)²": layer_history.losses},
-        training=Training(
-            data_source="a plane with noise, generated",
-            samples=2 * config.epochs * config.samples,
-            compile_seconds=scratch_time.compile_seconds + layer_time.compile_seconds,
-            train_seconds=scratch_time.run_seconds + layer_time.run_seconds,
-        ),
-        network=Network(layer, {"outputs": "number", "feature_names": ["feature_1", "feature_2"]}),
-        scatter=Scatter(data.features[:, 1], data.labels[:, 0], "feature 2", "label"),
-    )
+    state, history = jax.lax.scan(epoch, TrainState(params, optimizer.init(params)), permutations)
+    return state.params, history

@@ -3,11 +3,13 @@
 The mirror of `jaxdnn.workflows.autograd`: read the two side by side.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 __all__ = [
+    "Config",
     "Products",
     "doubled",
     "jacobian_products",
@@ -24,26 +26,34 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class Config:
+    """The document's settings."""
+
+    norm_limit: float = 1000.0
+    """The Jacobian's example doubles a vector until its Euclidean norm reaches this."""
+
+
 def power(x: torch.Tensor) -> torch.Tensor:
     """``x²``."""
     return x**2
 
 
 def power_gradient(x: torch.Tensor) -> torch.Tensor:
-    """``2x``, by ``torch.autograd.grad``."""
+    """``2x``. torch asks for the gradient of a value; JAX for that of a function, at a point."""
     x = x.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(power(x), x)
     return gradient
 
 
 def sigmoid_cross_entropy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy of a sigmoid of a square."""
+    """Binary cross-entropy of ``σ(x²)``: ``-(y log σ + (1 - y) log(1 - σ))``."""
     sigma = torch.sigmoid(x**2)
     return -(y * torch.log(sigma) + (1 - y) * torch.log(1 - sigma))
 
 
 def sigmoid_cross_entropy_gradient(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The derivative with respect to the label ``y``, which is ``-x²`` whatever ``y`` is."""
+    """The derivative with respect to the label ``y``, which is marked: ``-x²``."""
     y = y.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(sigmoid_cross_entropy(x, y), y)
     return gradient
@@ -55,15 +65,18 @@ def mean_of_squares(x: torch.Tensor) -> torch.Tensor:
 
 
 def mean_of_squares_gradient(x: torch.Tensor) -> torch.Tensor:
-    """``6(x + 2)`` divided by the number of entries."""
+    """``6(x + 2)`` divided by the number of entries; ``backward`` leaves it on the tensor."""
     x = x.detach().requires_grad_()
     mean_of_squares(x).backward()
-    assert x.grad is not None
+    assert x.grad is not None  # None before backward
     return x.grad
 
 
 def doubled(x: torch.Tensor, norm_limit: float) -> tuple[torch.Tensor, int]:
-    """``2x``, doubled until its norm reaches a limit, and the number of doublings."""
+    """``2x``, doubled until its norm reaches a limit; and how often it was doubled.
+
+    Python's ``while`` does: torch records whichever operations ran.
+    """
     y, doublings = 2 * x, 0
     while y.detach().norm() < norm_limit:
         y, doublings = 2 * y, doublings + 1
@@ -71,19 +84,12 @@ def doubled(x: torch.Tensor, norm_limit: float) -> tuple[torch.Tensor, int]:
 
 
 class Products(NamedTuple):
-    """A vector function's derivative in four forms.
+    """A vector function's derivative in four forms."""
 
-    Attributes:
-      vector_jacobian: ``vᵀ J``, what ``y.backward(v)`` leaves in ``x.grad``.
-      jacobian_vector: ``J v``.
-      by_rows: ``J`` itself in reverse mode, a row for each output.
-      by_columns: ``J`` itself in forward mode, a column for each input.
-    """
-
-    vector_jacobian: torch.Tensor
-    jacobian_vector: torch.Tensor
-    by_rows: torch.Tensor
-    by_columns: torch.Tensor
+    vector_jacobian: torch.Tensor  # vᵀ J, what y.backward(v) leaves in x.grad
+    jacobian_vector: torch.Tensor  # J v
+    by_rows: torch.Tensor  # J in reverse mode, a row for each output
+    by_columns: torch.Tensor  # J in forward mode, a column for each input
 
 
 def jacobian_products(x: torch.Tensor, v: torch.Tensor, norm_limit: float) -> Products:
@@ -95,6 +101,7 @@ def jacobian_products(x: torch.Tensor, v: torch.Tensor, norm_limit: float) -> Pr
     x = x.detach().requires_grad_()
     function(x).backward(v)
     assert x.grad is not None
+    # The other three are functions of a function, as in JAX.
     _, jacobian_vector, *_ = torch.func.jvp(function, (x.detach(),), (v,))
     jacobian = torch.autograd.functional.jacobian
     by_rows = jacobian(function, x.detach())
@@ -127,8 +134,4 @@ def line_gradients(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The derivatives with respect to all three."""
     x, w, b = (tensor.detach().requires_grad_() for tensor in (x, w, b))
-    line(x, w, b).backward()
-    assert x.grad is not None
-    assert w.grad is not None
-    assert b.grad is not None
-    return x.grad, w.grad, b.grad
+    return torch.autograd.grad(line(x, w, b), (x, w, b))

@@ -3,13 +3,29 @@
 The mirror of `jaxdnn.workflows.data_loading`: read the two side by side.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils.data import DataLoader, Dataset, Subset, random_split
 
-from reference_torch import models
+from reference_torch.workflows.momentum_sgd import ThreeLayer
 
-__all__ = ["Normals", "normals"]
+__all__ = ["Config", "Normals", "loader", "normals", "split"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The document's settings."""
+
+    batch_size: int = 120
+    """Samples a batch."""
+
+    drop_last: bool = False
+    """Leave out the last batch where it is smaller."""
+
+    train_share: float = 0.7
+    """Fraction of the samples in the first part of the split."""
 
 
 class Normals(NamedTuple):
@@ -21,7 +37,20 @@ class Normals(NamedTuple):
 
 
 def normals(seed: int) -> Normals:
-    """The document's tensors, drawn after the network 20-13-8-3 was built."""
+    """The document's tensors. It builds the network of `momentum_sgd` before it draws them.
+
+    The seed is of torch's global generator, from which the layers draw too.
+    """
     torch.manual_seed(seed)
-    models.three_layer()
+    ThreeLayer()
     return Normals(torch.randn(500, 2, 3), torch.randn(500, 3, 4, 5), torch.randn(500, 1))
+
+
+def loader(samples: Dataset[Any], config: Config) -> DataLoader[Any]:
+    """The samples in batches; every pass draws another permutation."""
+    return DataLoader(samples, config.batch_size, shuffle=True, drop_last=config.drop_last)
+
+
+def split(samples: Dataset[Any], config: Config) -> list[Subset[Any]]:
+    """The samples in two parts, for training and for the test."""
+    return random_split(samples, [config.train_share, 1 - config.train_share])

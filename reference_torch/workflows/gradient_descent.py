@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from reference_torch import models, training
-from reference_torch.losses import mse
+from reference_torch import models
 from reference_torch.optim import newton_step
 from reference_torch.training import StepInfo
 
@@ -18,9 +17,9 @@ __all__ = [
     "Config",
     "closed_form",
     "design_matrix",
-    "layer_loss",
+    "layer_criterion",
+    "layer_init",
     "layer_optimizer",
-    "layer_start",
     "layer_train",
     "newton",
     "one_weight_loss",
@@ -44,6 +43,9 @@ class Config:
     """Learning rate of the layer under SGD."""
 
 
+# A step, by hand and by automatic derivative, and many of them.
+
+
 def parabola(x: torch.Tensor) -> torch.Tensor:
     """``x² + 2x + 1``, whose minimum is 0 at -1."""
     return x**2 + 2 * x + 1
@@ -55,7 +57,7 @@ def parabola_slope(x: torch.Tensor) -> torch.Tensor:
 
 
 def step_by_hand(x: torch.Tensor, *, lr: float) -> StepInfo:
-    """One step down `parabola`; ``x`` is changed."""
+    """One step down `parabola`; ``x`` is changed in place."""
     value, slope = parabola(x), parabola_slope(x)
     x -= lr * slope
     return StepInfo(value, slope)
@@ -64,31 +66,20 @@ def step_by_hand(x: torch.Tensor, *, lr: float) -> StepInfo:
 def step(
     loss: Callable[..., torch.Tensor], w: torch.Tensor, *batch: torch.Tensor, lr: float
 ) -> StepInfo:
-    """One step of gradient descent; ``w``, which requires a gradient, is changed.
-
-    Args:
-      loss: ``loss(w, *batch) -> scalar``.
-      w: the weights.
-      batch: what the loss sees beside the weights.
-      lr: the learning rate.
-
-    Returns:
-      The loss and its gradient before the step.
-    """
+    """One step of gradient descent; ``w``, which requires a gradient, is changed in place."""
+    w.grad = None  # backward adds to what is there
     value = loss(w, *batch)
     value.backward()
     assert w.grad is not None
-    gradient = w.grad.clone()
-    with torch.no_grad():
-        w -= lr * gradient
-    w.grad = None  # backward adds to what is there
-    return StepInfo(value.detach(), gradient)
+    with torch.no_grad():  # the update itself is not to be differentiated
+        w -= lr * w.grad
+    return StepInfo(value.detach(), w.grad)
 
 
 def train(
     step: Callable[[torch.Tensor], StepInfo], w: torch.Tensor, *, steps: int
 ) -> list[StepInfo]:
-    """Repeat a step; ``w`` is changed.
+    """Repeat a step; ``w`` is changed in place.
 
     Example:
       >>> x = torch.tensor(1.0, requires_grad=True)
@@ -99,13 +90,16 @@ def train(
     return [step(w) for _ in range(steps)]
 
 
+# The fits: a parabola to three points, one weight to three points.
+
+
 def design_matrix(x: torch.Tensor) -> torch.Tensor:
-    """The row ``(x², x, 1)`` of each point."""
+    """The row ``(x², x, 1)`` of each point: whole columns at once, put side by side."""
     return torch.stack([x**2, x, torch.ones_like(x)], dim=1)
 
 
 def quadratic_loss(w: torch.Tensor, rows: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of a parabola's coefficients."""
+    """Mean squared error of a parabola with the coefficients ``w``."""
     return ((rows @ w - y) ** 2).mean()
 
 
@@ -115,23 +109,25 @@ def one_weight_loss(w: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.
 
 
 def newton(w: torch.Tensor, rows: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The parabola's coefficients in one second-order step."""
+    """The parabola's coefficients in one second-order step, ``w - H⁻¹ ∇loss``."""
     return newton_step(lambda w: quadratic_loss(w, rows, y), w)
 
 
-def layer_start(seed: int) -> models.Linear:
-    """A layer of one weight with torch's default start after this seed."""
+# A layer with one weight, as a module under an optimiser.
+
+
+def layer_init(seed: int) -> nn.Module:
+    """A layer of one weight, which torch initialises from its global generator."""
     torch.manual_seed(seed)
     return models.linear(1, 1, bias=False)
 
 
-def layer_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of the layer."""
-    return mse(model(x), y)
+layer_criterion = nn.MSELoss()
+"""Mean squared error of outputs: the module that made them is not its business."""
 
 
 def layer_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD."""
+    """SGD; it holds the parameters that it will change."""
     return torch.optim.SGD(model.parameters(), lr=config.layer_lr)
 
 
@@ -140,9 +136,16 @@ def layer_train(
 ) -> torch.Tensor:
     """Train the layer in place on all points at once; every step's loss."""
     optimizer = layer_optimizer(model, config)
-    return training.train_full_batch(layer_loss, optimizer, model, (x, y), steps=steps)
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = layer_criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
 
 
 def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
-    """Where the layer's weight is after some steps."""
+    """The layer's weight after some steps from ``w``: ``2 - (2 - w)(1 - 2 lr · 14/3)^steps``."""
     return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps

@@ -1,9 +1,10 @@
 """LeNet on handwritten digits.
 
-The mirror of `jaxdnn.workflows.lenet`: read the two side by side.
+The mirror of `jaxdnn.workflows.lenet`: read the two side by side. The loop is that of
+`reference_torch.workflows.mnist_dnn`; only the network is another one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,133 +12,105 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from reference_torch import models, training
-from reference_torch.losses import cross_entropy
-from reference_torch.training import History
+from reference_torch import training
+from reference_torch.training import Device, History
+from reference_torch.workflows import mnist_dnn
 from reference_torch.workflows.mnist_dnn import normalise
 
 __all__ = [
     "Config",
+    "LeNet",
     "convolve",
+    "criterion",
     "fit",
     "init",
-    "loss",
     "optimizer",
     "pad",
     "predict",
-    "train",
 ]
 
 
 @dataclass(frozen=True)
-class Config:
-    """The document's optimiser; how long to train is not in it."""
+class Config(mnist_dnn.Config):
+    """Hyperparameters: the document's optimiser. It does not say how long to train."""
 
     epochs: int = 1
     """Passes over the 60,000 training images."""
 
-    lr: float = 0.01
-    """Learning rate of SGD."""
-
     momentum: float = 0.9
-    """Share of the last step's velocity that the next one keeps."""
-
-    weight_decay: float = 0.0
-    """L2 penalty: the share of each parameter that is added to its gradient."""
-
-    initial_scale: float = 1.0
-    """Factor of the fresh parameters, which otherwise start as torch's do."""
-
-    batch_size: int = 64
-    """Images a step; the last step of an epoch takes what is left."""
+    """Fraction of the last step's velocity that the next one keeps."""
 
 
-def pad(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Bytes to normalised images with two more pixels of paper on every side, and one channel."""
+class LeNet(nn.Module):
+    """Two convolutions with max-pooling, then affine maps 400-120-84-10, relu between.
+
+    Channels come first, so ``flatten`` gives the 400 features channel by channel.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.fc1 = nn.Linear(16 * 5 * 5, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The scores of the ten classes, of images of shape ``(batch, 1, 32, 32)``."""
+        maps = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
+        maps = functional.max_pool2d(functional.relu(self.conv2(maps)), 2)
+        hidden = functional.relu(self.fc1(maps.flatten(1)))
+        hidden = functional.relu(self.fc2(hidden))
+        return self.fc3(hidden)
+
+
+def init(config: Config = Config()) -> LeNet:
+    """The network, with initial parameters from torch's global generator."""
+    model = LeNet()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(config.initial_scale)
+    return model
+
+
+def pad(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Normalised images with two more pixels of background on every side, and one channel."""
     return normalise(functional.pad(images, (2, 2, 2, 2)), dtype).unsqueeze(1)
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The ten scores of each image."""
+    """The scores of the ten classes, of images given as bytes."""
     return model(pad(images, next(model.parameters()).dtype))
 
 
-def convolve(convolution: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The maps of the first layer alone, a module of `reference_torch.models.conv2d`."""
-    return convolution(pad(images, next(convolution.parameters()).dtype))
+def convolve(convolution: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+    """The feature maps of the first layer alone, the document's smallest module."""
+    return convolution(pad(images, convolution.weight.dtype))
 
 
-def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of a batch."""
-    return cross_entropy(predict(model, images), labels.long())
+criterion = nn.CrossEntropyLoss()
+"""Mean cross-entropy of a batch's scores."""
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum and an L2 penalty."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-    )
+    """SGD with momentum and an L2 penalty, as for the MNIST DNN."""
+    return mnist_dnn.optimizer(model, config)
 
 
-def init(start: Mapping[str, np.ndarray] | None = None, *, scale: float = 1.0) -> models.LeNet:
-    """The network before the first step.
-
-    Args:
-      start: its parameters by name, which decide the dtype too; by default torch's own start.
-      scale: factor of all parameters.
-
-    Returns:
-      LeNet.
-    """
-    model = models.load_start(models.lenet(), start)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(scale)
-    return model
-
-
-def train(
-    model: nn.Module, orders: Iterable[torch.Tensor], config: Config, data: Sequence[np.ndarray]
-) -> History:
-    """Train a network in place; each epoch has its order, then is evaluated on the test set.
-
-    Args:
-      model: from `init`.
-      orders: for each epoch, the training samples' indices in the order of use.
-      config: how fast.
-      data: training images and labels, test images and labels, as bytes.
-
-    Returns:
-      The history.
-    """
-    train_images, train_labels, test_images, test_labels = (torch.tensor(a) for a in data)
-    return training.train_classifier(
-        loss,
-        optimizer(model, config),
-        predict,
-        model,
-        (train_images, train_labels),
-        (test_images, test_labels),
-        orders,
-        batch_size=config.batch_size,
-    )
-
-
-def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Module, History]:
-    """A whole run: start, every epoch, every evaluation.
-
-    Args:
-      seed: decides everything that is random.
-      config: how long, and how fast.
-      data: training images and labels, test images and labels, as bytes.
-
-    Returns:
-      The trained network, and the history.
-    """
+def fit(
+    seed: int, config: Config, data: Sequence[np.ndarray], *, device: Device = "cpu"
+) -> tuple[nn.Module, History]:
+    """A whole run; see `reference_torch.workflows.mnist_dnn.fit`."""
     torch.manual_seed(seed)
-    model = init(scale=config.initial_scale)
-    orders = (torch.randperm(len(data[1])) for _ in range(config.epochs))
-    return model, train(model, orders, config, data)
+    model = init(config).to(device)
+    loader, test_loader = mnist_dnn.batches(data, config, transform=pad)
+    history = training.fit(
+        model,
+        criterion,
+        optimizer(model, config),
+        loader,
+        epochs=config.epochs,
+        evaluate=lambda: training.accuracy(model, test_loader, device),
+        device=device,
+    )
+    return model, history

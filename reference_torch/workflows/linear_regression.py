@@ -4,39 +4,38 @@ The mirror of `jaxdnn.workflows.linear_regression`: read the two side by side.
 """
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from reference_torch import models, training
 from reference_torch.data.synthetic import Line, line
-from reference_torch.losses import mse
 from reference_torch.training import StepInfo
 
 __all__ = [
     "Config",
     "History",
-    "data_and_start",
+    "data_and_params",
     "example_gradients",
-    "fit",
-    "layer_loss",
+    "layer_batches",
+    "layer_criterion",
+    "layer_data_and_params",
     "layer_optimizer",
-    "layer_orders",
-    "layer_start",
     "layer_train",
     "loss",
-    "orders",
-    "predict",
+    "mean_loss",
+    "permutations",
     "squared_loss",
     "step",
     "train",
 ]
 
 Weights = dict[str, torch.Tensor]
+"""``w`` of shape (2, 1) and ``b`` of shape (1,), which require gradients."""
 
 
 @dataclass(frozen=True)
@@ -57,41 +56,35 @@ class Config:
 
 
 class History(NamedTuple):
-    """What a run reports.
-
-    Attributes:
-      losses: of every step, before its update, a mean over the batch.
-      epoch_losses: after every epoch, a mean over all data.
-    """
+    """What a run reports: means over the batch before each step, over all data after each epoch."""
 
     losses: torch.Tensor
     epoch_losses: torch.Tensor
 
 
-def data_and_start(seed: int, samples: int) -> tuple[Line, Weights]:
+# From scratch.
+
+
+def data_and_params(seed: int, samples: int) -> tuple[Line, Weights]:
     """Data and weights: ``w`` from N(0, 0.01²), ``b`` zero."""
     torch.manual_seed(seed)
     data = line(samples)
-    return data, {"w": torch.normal(0.0, 0.01, (2, 1)), "b": torch.zeros(1)}
+    w, b = torch.normal(0.0, 0.01, (2, 1)), torch.zeros(1)
+    return data, {"w": w.requires_grad_(), "b": b.requires_grad_()}
 
 
-def orders(seed: int, epochs: int, samples: int) -> Iterator[torch.Tensor]:
-    """The samples' order in each epoch."""
+def permutations(seed: int, epochs: int, samples: int) -> list[torch.Tensor]:
+    """The samples of each epoch in the order that Python's ``random.shuffle`` gives a new list."""
     generator = random.Random(seed)
-    for _ in range(epochs):
-        indices = list(range(samples))
+    shuffled = [list(range(samples)) for _ in range(epochs)]
+    for indices in shuffled:
         generator.shuffle(indices)
-        yield torch.tensor(indices)
-
-
-def predict(weights: Weights, x: torch.Tensor) -> torch.Tensor:
-    """``x w + b``."""
-    return x @ weights["w"] + weights["b"]
+    return [torch.tensor(indices) for indices in shuffled]
 
 
 def squared_loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """``½(ŷ - y)²`` of each sample."""
-    return (predict(weights, x) - y) ** 2 / 2
+    """``½(ŷ - y)²`` of each sample, with ``ŷ = x w + b``."""
+    return (x @ weights["w"] + weights["b"] - y) ** 2 / 2
 
 
 def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -100,7 +93,7 @@ def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def example_gradients(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> Weights:
-    """The gradient of each sample's own loss, along a first axis: one backward pass for each."""
+    """Each sample's own gradient, along a first axis: one backward pass for each sample."""
     of_each = []
     for i in range(len(x)):
         value = loss(weights, x[i : i + 1], y[i : i + 1])
@@ -110,70 +103,58 @@ def example_gradients(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> Wei
 
 
 def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:
-    """One step of stochastic gradient descent; the weights, which need gradients, are changed."""
+    """``w ← w - lr · gradient / batch size``, in place; the loss and gradients before."""
     value = loss(weights, x, y)
     value.backward()
     grads = {}
     with torch.no_grad():
         for name, weight in weights.items():
             assert weight.grad is not None
-            grads[name] = weight.grad.clone()
+            grads[name] = weight.grad
             weight -= lr * weight.grad / len(x)
             weight.grad = None  # backward adds to what is there
     return StepInfo(value.detach(), grads)
 
 
-def train(weights: Weights, orders: Iterable[torch.Tensor], config: Config, data: Line) -> History:
-    """Every epoch in its order, in batches of which the last may be smaller.
+def mean_loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean over a batch, whose gradient is the sum's divided by the batch size."""
+    return squared_loss(weights, x, y).mean()
 
-    Args:
-      weights: the start, changed in place.
-      orders: for each epoch, the samples' indices in the order of use.
-      config: how fast, and in which batches.
-      data: features and labels.
 
-    Returns:
-      The history.
-    """
+def train(
+    weights: Weights, permutations: Iterable[torch.Tensor], config: Config, data: Line
+) -> History:
+    """Every epoch by `step`, which changes the weights; the history."""
     losses, epoch_losses = [], []
-    for order in orders:
-        for indices in order.split(config.batch_size):
+    for permutation in permutations:
+        for indices in permutation.split(config.batch_size):
             x, y = data.features[indices], data.labels[indices]
             losses.append(step(weights, x, y, lr=config.lr).loss / len(indices))
         with torch.no_grad():
-            epoch_losses.append(squared_loss(weights, *data).mean())
+            epoch_losses.append(mean_loss(weights, *data))
     return History(torch.stack(losses).view(len(epoch_losses), -1), torch.stack(epoch_losses))
 
 
-def fit(seed: int, config: Config) -> tuple[Weights, History]:
-    """A whole run from a seed: data, start, shuffles, every step."""
-    data, weights = data_and_start(seed, config.samples)
-    weights = {name: weight.requires_grad_() for name, weight in weights.items()}
-    return weights, train(weights, orders(seed, config.epochs, config.samples), config, data)
+# As a layer.
 
 
-def layer_start(seed: int, samples: int) -> tuple[Line, models.MLP]:
+def layer_data_and_params(seed: int, samples: int) -> tuple[Line, nn.Module]:
     """Data and layer."""
     torch.manual_seed(seed)
-    data = line(samples)
-    model = models.mlp((2, 1))
+    data, model = line(samples), models.mlp((2, 1))
     weight, bias = model.parameters()
     nn.init.normal_(weight, 0, 0.01)
     nn.init.zeros_(bias)
     return data, model
 
 
-def layer_orders(epochs: int, samples: int) -> Iterator[torch.Tensor]:
-    """The samples' order in each epoch of a DataLoader that shuffles."""
-    loader = DataLoader(range(samples), batch_size=samples, shuffle=True)  # type: ignore[arg-type]
-    for _ in range(epochs):
-        (order,) = loader
-        yield order
+def layer_batches(data: Line, config: Config) -> DataLoader[Any]:
+    """The batches of an epoch; every pass over the loader draws another permutation."""
+    return DataLoader(TensorDataset(*data), config.batch_size, shuffle=True)
 
 
-def layer_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The mean squared error of a batch, without the half."""
-    return mse(model(x), y)
+layer_criterion = nn.MSELoss()
+"""The mean squared error of a batch's outputs, without the half."""
 
 
 def layer_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -181,18 +162,12 @@ def layer_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=config.lr)
 
 
-def layer_train(
-    model: nn.Module, orders: Iterable[torch.Tensor], config: Config, data: Line
-) -> History:
-    """The same epochs for the layer, which is changed, under its optimiser."""
+def layer_train(model: nn.Module, batches: DataLoader[Any], config: Config, data: Line) -> History:
+    """Every epoch by an optimiser; its own loop, since a module is no dictionary of weights."""
     optimizer = layer_optimizer(model, config)
     losses, epoch_losses = [], []
-    for order in orders:
-        losses.append(
-            training.train_epoch(
-                layer_loss, optimizer, model, data, order, batch_size=config.batch_size
-            )
-        )
+    for _ in range(config.epochs):
+        losses.append(training.train_epoch(model, layer_criterion, optimizer, batches))
         with torch.no_grad():
-            epoch_losses.append(layer_loss(model, *data))
+            epoch_losses.append(layer_criterion(model(data.features), data.labels))
     return History(torch.stack(losses), torch.stack(epoch_losses))

@@ -1,28 +1,33 @@
 """Handwritten digits with a deep network: the MNIST DNN.
 
-The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side.
+The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side. Here a run is a sequence of
+calls that change the model, the optimiser and the global random generator; there it is a function.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from reference_torch import models, training
-from reference_torch.losses import cross_entropy
-from reference_torch.training import History
+from reference_torch import training
+from reference_torch.training import Device, History
 
 __all__ = [
+    "DNN",
+    "MEAN",
+    "STD",
     "Config",
+    "batches",
+    "criterion",
     "fit",
     "init",
-    "loss",
     "normalise",
     "optimizer",
     "predict",
-    "train",
 ]
 
 MEAN, STD = 0.1307, 0.3081
@@ -30,7 +35,7 @@ MEAN, STD = 0.1307, 0.3081
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 5
     """Passes over the 60,000 training images."""
@@ -39,35 +44,62 @@ class Config:
     """Learning rate of SGD."""
 
     momentum: float = 0.5
-    """Share of the last step's velocity that the next one keeps."""
+    """Fraction of the last step's velocity that the next one keeps."""
 
     weight_decay: float = 0.0
-    """L2 penalty: the share of each parameter that is added to its gradient."""
+    """L2 penalty: this fraction of each parameter is added to its gradient."""
 
     initial_scale: float = 1.0
-    """Factor of the fresh parameters, which otherwise start as torch's do."""
+    """Factor on the initial parameters, which otherwise are torch's."""
 
     batch_size: int = 64
     """Images a step; the last step of an epoch takes what is left."""
 
 
-def normalise(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Bytes to mean 0 and standard deviation 1 over the training set."""
+class DNN(nn.Module):
+    """784-512-256-128-64-10, relu between the affine maps. The module owns its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Flatten(),
+            *(nn.Linear(784, 512), nn.ReLU()),
+            *(nn.Linear(512, 256), nn.ReLU()),
+            *(nn.Linear(256, 128), nn.ReLU()),
+            *(nn.Linear(128, 64), nn.ReLU()),
+            nn.Linear(64, 10),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Ten scores for each image."""
+        return self.net(images)
+
+
+def init(config: Config = Config()) -> DNN:
+    """The network, with initial parameters from torch's global generator."""
+    model = DNN()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(config.initial_scale)
+    return model
+
+
+def normalise(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """``(images / 255 - 0.1307) / 0.3081``: mean 0, standard deviation 1 over the training set."""
     return (images.to(dtype) / 255 - MEAN) / STD
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The ten scores of each image."""
+    """Ten scores for each image, given as bytes."""
     return model(normalise(images, next(model.parameters()).dtype))
 
 
-def loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of a batch."""
-    return cross_entropy(predict(model, images), labels.long())
+criterion = nn.CrossEntropyLoss()
+"""Mean cross-entropy of a batch's scores."""
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum and an L2 penalty: v ← momentum·v + g + decay·θ, θ ← θ − lr·v."""
+    """SGD with momentum and an L2 penalty: ``v ← μ v + g + λ θ``, ``θ ← θ - lr · v``."""
     return torch.optim.SGD(
         model.parameters(),
         lr=config.lr,
@@ -76,62 +108,32 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     )
 
 
-def init(start: Mapping[str, np.ndarray] | None = None, *, scale: float = 1.0) -> models.MLP:
-    """The network before the first step.
+def batches(
+    data: Sequence[np.ndarray],
+    config: Config,
+    *,
+    transform: Callable[[torch.Tensor], torch.Tensor] = normalise,
+    sampler: Iterable[int] | None = None,
+) -> tuple[DataLoader[Any], DataLoader[Any]]:
+    """Loaders of the training and the test images; JAX indexes the arrays inside its program.
 
     Args:
-      start: its parameters by name, for a run that begins where another one does; they decide the
-        dtype too. Without them, torch's default start from its global generator.
-      scale: factor of all parameters.
-
-    Returns:
-      784-512-256-128-64-10, with relu between the affine maps.
-    """
-    model = models.mlp((784, 512, 256, 128, 64, 10), flatten=True)
-    model = models.load_start(model, start)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(scale)
-    return model
-
-
-def train(
-    model: nn.Module, orders: Iterable[torch.Tensor], config: Config, data: Sequence[np.ndarray]
-) -> History:
-    """Train a network in place; each epoch has its order, then is evaluated on the test set.
-
-    Args:
-      model: from `init`.
-      orders: for each epoch, the training samples' indices in the order of use.
-      config: how fast.
       data: training images and labels, test images and labels, as bytes.
-
-    Returns:
-      The history.
+      config: the batch size.
+      transform: images for the network.
+      sampler: the training samples of each epoch, in their order; shuffled by default.
     """
-    train_images, train_labels, test_images, test_labels = (torch.tensor(a) for a in data)
-    return training.train_classifier(
-        loss,
-        optimizer(model, config),
-        predict,
-        model,
-        (train_images, train_labels),
-        (test_images, test_labels),
-        orders,
-        batch_size=config.batch_size,
-    )
+    images, labels, test_images, test_labels = map(torch.tensor, data)
+    train = TensorDataset(transform(images), labels.long())
+    test = TensorDataset(transform(test_images), test_labels.long())
+    loader = DataLoader(train, config.batch_size, shuffle=sampler is None, sampler=sampler)
+    return loader, DataLoader(test, batch_size=1000)
 
 
-def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Module, History]:
-    """A whole run: start, every epoch, every evaluation.
-
-    Args:
-      seed: decides everything that is random.
-      config: how long, and how fast.
-      data: training images and labels, test images and labels, as bytes.
-
-    Returns:
-      The trained network, and the history.
+def fit(
+    seed: int, config: Config, data: Sequence[np.ndarray], *, device: Device = "cpu"
+) -> tuple[nn.Module, History]:
+    """A whole run: initial parameters, every epoch, every evaluation.
 
     Example:
       >>> generator = np.random.default_rng(0)
@@ -142,6 +144,15 @@ def fit(seed: int, config: Config, data: Sequence[np.ndarray]) -> tuple[nn.Modul
       ((2, 10), (2,))
     """
     torch.manual_seed(seed)
-    model = init(scale=config.initial_scale)
-    orders = (torch.randperm(len(data[1])) for _ in range(config.epochs))
-    return model, train(model, orders, config, data)
+    model = init(config).to(device)
+    loader, test_loader = batches(data, config)
+    history = training.fit(
+        model,
+        criterion,
+        optimizer(model, config),
+        loader,
+        epochs=config.epochs,
+        evaluate=lambda: training.accuracy(model, test_loader, device),
+        device=device,
+    )
+    return model, history

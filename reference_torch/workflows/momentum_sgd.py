@@ -3,28 +3,26 @@
 The mirror of `jaxdnn.workflows.momentum_sgd`: read the two side by side.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
-from reference_torch import models, training
-from reference_torch.losses import cross_entropy
+from reference_torch import training
 
 __all__ = [
     "Config",
     "Data",
+    "ThreeLayer",
+    "batches",
+    "criterion",
     "data",
-    "full_batch_steps",
     "gradient_step",
-    "loss",
+    "init",
     "momentum_step",
     "optimizer",
-    "orders",
-    "start",
     "train_full_batch",
     "train_mini_batches",
 ]
@@ -41,7 +39,7 @@ class Config:
     """Learning rate of the steps with momentum."""
 
     momentum: float = 0.9
-    """Share of the last velocity that the next step keeps."""
+    """Fraction of the last velocity that the next step keeps."""
 
     steps: int = 17
     """Full-batch steps of the optimiser before its weights are shown."""
@@ -64,91 +62,84 @@ class Data(NamedTuple):
     labels: torch.Tensor
 
 
+class ThreeLayer(nn.Module):
+    """20-13-8-3: relu, sigmoid, none; only the output layer has a bias.
+
+    The module owns its weights, and draws them from torch's global generator when it is made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(20, 13, bias=False)
+        self.linear2 = nn.Linear(13, 8, bias=False)
+        self.output = nn.Linear(8, 3)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The score of each class, shape ``(batch, 3)``."""
+        hidden = torch.relu(self.linear1(inputs))
+        hidden = torch.sigmoid(self.linear2(hidden))
+        return self.output(hidden)
+
+
 def data(seed: int) -> Data:
-    """The samples: uniform features up to 100, random labels."""
+    """Uniform features up to 100 and random labels."""
     torch.manual_seed(seed)
     return Data(torch.rand(500, 20) * 100, torch.randint(0, 3, (500,)))
 
 
-def start(seed: int) -> models.ThreeLayer:
-    """The network with torch's default start."""
+def init(seed: int) -> ThreeLayer:
+    """The network with torch's default initialisation."""
     torch.manual_seed(seed)
-    return models.three_layer()
+    return ThreeLayer()
 
 
-def loss(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy."""
-    return cross_entropy(model(inputs), labels.long())
+criterion = nn.CrossEntropyLoss()
+"""Mean cross-entropy of outputs; ``backward`` finds the parameters by the recorded graph."""
 
 
 @torch.no_grad()
 def gradient_step(w: torch.Tensor, dw: torch.Tensor, *, lr: float) -> None:
-    """Plain gradient descent; ``w`` is changed."""
+    """Plain gradient descent, in place: ``w ← w - lr · dw``."""
     w -= lr * dw
 
 
 @torch.no_grad()
 def momentum_step(w: torch.Tensor, v: torch.Tensor, dw: torch.Tensor, config: Config) -> None:
-    """Momentum by hand: v ← γ v − lr·dw, w ← w + v; both are changed."""
+    """Momentum by hand, in place: ``v ← γ v - lr · dw``, ``w ← w + v``."""
     v *= config.momentum
     v -= config.lr * dw
     w += v
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD with momentum: buf ← γ·buf + g, w ← w − lr·buf."""
+    """SGD with momentum in torch's form: ``u ← γ u + dw``, ``w ← w - lr · u``."""
     return torch.optim.SGD(model.parameters(), lr=config.lr, momentum=config.momentum)
 
 
 def train_full_batch(
-    model: nn.Module, descent: torch.optim.Optimizer, data: Data, *, steps: int
+    model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, *, steps: int
 ) -> torch.Tensor:
-    """Steps on all the data; the loss before each."""
-    return training.train_full_batch(loss, descent, model, data, steps=steps)
+    """Steps on all the data, which change the model; the loss before each step."""
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = criterion(model(data.inputs), data.labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
 
 
-def full_batch_steps(epochs: int, batches: int) -> int:
-    """How many steps the document's loop takes, written as it is there."""
-    epoch, batch, steps = epochs, batches, 0
-    for epoch in range(epoch):  # noqa: B007, B020
-        for batch in range(batch):  # noqa: B007, B020
-            steps += 1
-    return steps
-
-
-def orders(seed: int, epochs: int, samples: int = 500) -> Iterator[torch.Tensor]:
-    """The orders of a DataLoader that shuffles, for each epoch after a seed."""
-    torch.manual_seed(seed)
-    indices: Sequence[int] = range(samples)
-    loader = DataLoader(indices, batch_size=samples, shuffle=True)  # type: ignore[arg-type]
-    for _ in range(epochs):
-        (order,) = loader
-        yield order
+def batches(data: Data, config: Config) -> DataLoader[Any]:
+    """The batches of an epoch; every pass over the loader draws another permutation."""
+    return DataLoader(TensorDataset(*data), len(data.labels) // config.batches, shuffle=True)
 
 
 def train_mini_batches(
-    model: nn.Module,
-    descent: torch.optim.Optimizer,
-    orders: Iterator[torch.Tensor],
-    config: Config,
-    data: Data,
+    model: nn.Module, optimizer: torch.optim.Optimizer, batches: DataLoader[Any], config: Config
 ) -> torch.Tensor:
-    """Each epoch's samples once, in its order, in batches of equal size.
-
-    Args:
-      model: changed in place.
-      descent: its optimiser.
-      orders: for each epoch, the samples' indices in the order of use.
-      config: in how many batches.
-      data: the samples.
-
-    Returns:
-      The loss before every step, shape ``(epochs, batches)``.
-    """
-    batch_size = len(data.labels) // config.batches
-    return torch.stack(
-        [
-            training.train_epoch(loss, descent, model, data, order, batch_size=batch_size)
-            for order in orders
-        ]
-    )
+    """A step on each batch of every epoch; the loss before each step."""
+    losses = [
+        training.train_epoch(model, criterion, optimizer, batches) for _ in range(config.epochs)
+    ]
+    return torch.cat(losses)

@@ -3,23 +3,33 @@
 The mirror of `jaxdnn.workflows.tabular_dnn`: read the two side by side.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
-from reference_torch import models, training
+from reference_torch import training
 from reference_torch.data import synthetic
 from reference_torch.data.synthetic import Split
-from reference_torch.losses import bce
+from reference_torch.training import Batches, Device, History
 
-__all__ = ["Config", "accuracy", "data_and_start", "fit", "loss", "model", "optimizer", "train"]
+__all__ = [
+    "DNN",
+    "Config",
+    "accuracy",
+    "batches",
+    "criterion",
+    "data_and_params",
+    "fit",
+    "network",
+    "optimizer",
+]
 
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 5000
     """Passes over the training rows; the document takes 500 with mini-batches."""
@@ -34,85 +44,89 @@ class Config:
     """Give every feature mean 0 and standard deviation 1 over the training rows."""
 
 
-def model(features: int) -> models.MLP:
-    """The network ``features``-32-8-4-1, a sigmoid after every layer."""
-    return models.mlp((features, 32, 8, 4, 1), activation=nn.Sigmoid, final_activation=nn.Sigmoid)
+class DNN(nn.Module):
+    """``features``-32-8-4-1, a sigmoid after every layer."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            *(nn.Linear(features, 32), nn.Sigmoid()),
+            *(nn.Linear(32, 8), nn.Sigmoid()),
+            *(nn.Linear(8, 4), nn.Sigmoid()),
+            *(nn.Linear(4, 1), nn.Sigmoid()),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The probability of the second class, shape ``(batch, 1)``."""
+        return self.net(x)
 
 
-def data_and_start(
+def network(features: int) -> DNN:
+    """A network whose parameters are drawn now; in JAX it has none until it is given some."""
+    return DNN(features)
+
+
+def data_and_params(
     seed: int, features: torch.Tensor, labels: torch.Tensor, *, standardise: bool = False
-) -> tuple[Split, models.MLP]:
+) -> tuple[Split, DNN]:
     """The split and the network, in this order.
 
     Args:
-      seed: torch's.
+      seed: of the global generator.
       features: of all rows.
       labels: of all rows.
-      standardise: subtract from each feature its mean over the training rows, and divide by its
-        standard deviation over them.
+      standardise: whether features are standardised, by the training rows' statistics.
 
     Returns:
       The two parts, and the network.
     """
     torch.manual_seed(seed)
-    data, network = synthetic.split(features, labels.reshape(-1, 1)), model(features.shape[1])
+    data = synthetic.split(features, labels.reshape(-1, 1))
+    model = network(features.shape[1])
     if standardise:
-        mean = data.train_features.mean(0)
-        std = data.train_features.std(0, correction=0)
+        mean, std = data.train_features.mean(0), data.train_features.std(0, correction=0)
         std[std == 0] = 1
         data = data._replace(
             train_features=(data.train_features - mean) / std,
             test_features=(data.test_features - mean) / std,
         )
-    return data, network
+    return data, model
 
 
-def loss(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Mean binary cross-entropy."""
-    return bce(network(x), y)
+criterion = nn.BCELoss()
+"""Mean binary cross-entropy."""
 
 
-def optimizer(network: nn.Module, config: Config) -> torch.optim.Optimizer:
+def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """Adam."""
-    return torch.optim.Adam(network.parameters(), lr=config.lr)
+    return torch.optim.Adam(model.parameters(), lr=config.lr)
 
 
-def train(
-    network: nn.Module, orders: Iterable[torch.Tensor], config: Config, data: Split
-) -> torch.Tensor:
-    """Every step of a run.
-
-    Args:
-      network: changed in place.
-      orders: for each epoch, the training rows' indices in the order of use, if there are
-        mini-batches.
-      config: how long, how fast, and in which batches.
-      data: the training rows are used.
-
-    Returns:
-      The loss before every step.
-    """
-    rows = data.train_features, data.train_labels
-    descent = optimizer(network, config)
+def batches(data: Split, config: Config, device: Device = "cpu") -> Batches:
+    """The training rows in shuffled batches, or all of them as one batch."""
     if config.batch_size is None:
-        return training.train_full_batch(loss, descent, network, rows, steps=config.epochs)
-    losses = [
-        training.train_epoch(loss, descent, network, rows, order, batch_size=config.batch_size)
-        for order in orders
-    ]
-    return torch.cat(losses)
+        return [(data.train_features.to(device), data.train_labels.to(device))]
+    rows = TensorDataset(data.train_features, data.train_labels)
+    return DataLoader(rows, config.batch_size, shuffle=True)
 
 
 def fit(
-    seed: int, config: Config, features: torch.Tensor, labels: torch.Tensor
-) -> tuple[nn.Module, torch.Tensor]:
-    """A whole run from a seed; the network, and the loss before every step."""
-    data, network = data_and_start(seed, features, labels, standardise=config.standardise)
-    count = len(data.train_labels)
-    orders = (torch.randperm(count) for _ in range(config.epochs))
-    return network, train(network, orders, config, data)
+    seed: int, config: Config, data: Split, *, device: Device = "cpu"
+) -> tuple[nn.Module, History]:
+    """A whole run: initial parameters, shuffles, every step."""
+    torch.manual_seed(seed)
+    model = network(data.train_features.shape[1]).to(device)
+    history = training.fit(
+        model,
+        criterion,
+        optimizer(model, config),
+        batches(data, config, device),
+        epochs=config.epochs,
+        device=device,
+    )
+    return model, history
 
 
 def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
-    """The share of rows on the right side of 0.5."""
+    """The fraction of rows on the right side of 0.5."""
     return ((probabilities >= 0.5) == labels).double().mean().item()

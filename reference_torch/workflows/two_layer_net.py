@@ -8,23 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from reference_torch.losses import mse
 from reference_torch.training import StepInfo
 
 __all__ = [
     "Config",
     "TwoLayer",
-    "data_and_start",
+    "data_and_params",
     "forward",
     "gradients_by_hand",
     "loss",
-    "sequential_loss",
+    "sequential_criterion",
     "step",
     "step_by_hand",
     "train",
 ]
 
 Weights = dict[str, torch.Tensor]
+"""``w1`` of shape (1000, 100) and ``w2`` of shape (100, 10)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Config:
     """Clamp the gradient by hand as the document does; otherwise mask it, as is meant."""
 
 
-def data_and_start(seed: int) -> tuple[torch.Tensor, torch.Tensor, Weights]:
+def data_and_params(seed: int) -> tuple[torch.Tensor, torch.Tensor, Weights]:
     """Inputs, targets and weights, all standard normal."""
     torch.manual_seed(seed)
     x, y = torch.randn(100, 1000), torch.randn(100, 10)
@@ -60,9 +60,8 @@ class TwoLayer(nn.Module):
         raise AssertionError
 
 
-def forward(x: torch.Tensor, w1: torch.Tensor, w2: torch.Tensor) -> torch.Tensor:
-    """``relu(x w1) w2``, by the module."""
-    return TwoLayer()(x, w1, w2)
+forward = TwoLayer()
+"""``relu(x w1) w2``: without weights of its own, a module is a function."""
 
 
 def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -74,16 +73,9 @@ def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def gradients_by_hand(
     weights: Weights, x: torch.Tensor, y: torch.Tensor, *, as_printed: bool
 ) -> tuple[torch.Tensor, Weights, torch.Tensor]:
-    """The loss, both gradients and the hidden layer's, written out.
+    """The loss, its derivatives, and the hidden layer's gradient, written out.
 
-    Args:
-      weights: ``w1`` and ``w2``.
-      x: inputs.
-      y: targets.
-      as_printed: clamp the hidden layer's gradient at 0, which is not what relu does.
-
-    Returns:
-      The loss, the gradients of both weights, and that of the hidden layer.
+    With ``as_printed`` the hidden layer's gradient is clamped at 0, which is not what relu does.
     """
     before = x.mm(weights["w1"])
     hidden = before.clamp(min=0)
@@ -101,7 +93,7 @@ def gradients_by_hand(
 def step_by_hand(
     weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float, as_printed: bool
 ) -> StepInfo:
-    """One step along the gradients by hand; the weights are changed."""
+    """One step along the gradients by hand; the weights are changed in place."""
     value, grads, _ = gradients_by_hand(weights, x, y, as_printed=as_printed)
     with torch.no_grad():
         for name, weight in weights.items():
@@ -110,14 +102,14 @@ def step_by_hand(
 
 
 def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:
-    """One step along the gradients of autograd; the weights, which require them, are changed."""
+    """The same along the gradients that ``backward`` leaves on the weights."""
     value = loss(weights, x, y)
     value.backward()
     grads = {}
     with torch.no_grad():
         for name, weight in weights.items():
             assert weight.grad is not None
-            grads[name] = weight.grad.clone()
+            grads[name] = weight.grad
             weight -= lr * weight.grad
             weight.grad = None  # backward adds to what is there
     return StepInfo(value.detach(), grads)
@@ -126,18 +118,7 @@ def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> St
 def train(
     weights: Weights, x: torch.Tensor, y: torch.Tensor, config: Config, *, by_hand: bool
 ) -> torch.Tensor:
-    """Every step of a run; the weights are changed.
-
-    Args:
-      weights: the start.
-      x: inputs.
-      y: targets.
-      config: how long, how fast, and which backward pass by hand.
-      by_hand: whether to differentiate by hand.
-
-    Returns:
-      The loss before every step.
-    """
+    """Every step of a run, which changes the weights; the loss before every step."""
     losses = []
     for _ in range(config.epochs):
         if by_hand:
@@ -148,6 +129,5 @@ def train(
     return torch.stack(losses)
 
 
-def sequential_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The sum of squared errors of an ``nn.Sequential`` of two layers."""
-    return mse(model(x), y, reduction="sum")
+sequential_criterion = nn.MSELoss(reduction="sum")
+"""The sum of squared errors, of the outputs of any module: an ``nn.Sequential``, say."""
