@@ -25,61 +25,69 @@ def start(optimizer: optax.GradientTransformation) -> TrainState:
 
 
 @settings(max_examples=8)
-@given(samples=st.integers(1, 20), batch_size=st.integers(1, 25), seed=st.integers(0, 1000))
-def test_epoch_is_the_plain_loop_over_its_batches(
-    x64: None, samples: int, batch_size: int, seed: int
+@given(
+    samples=st.integers(1, 20),
+    batch_size=st.none() | st.integers(1, 25),
+    seed=st.integers(0, 1000),
+    first=st.integers(1, 2),
+)
+def test_fit_is_the_plain_loop_over_its_batches(
+    x64: None, samples: int, batch_size: int | None, seed: int, first: int
 ) -> None:
+    """In one piece and in two."""
     generator = np.random.default_rng(seed)
-    x, y = generator.normal(size=(2, samples))
-    order = generator.permutation(samples)
-    optimizer = optax.sgd(0.1, momentum=0.9)
+    data = generator.normal(size=(2, samples))
+    optimizer, key = optax.sgd(0.1, momentum=0.9), jax.random.key(seed)
+    arguments = {"batch_size": batch_size, "evaluate": lambda weight: 2 * weight}
 
-    state, losses = training.train_epoch(
-        loss, optimizer, start(optimizer), (x, y), jnp.asarray(order), batch_size=batch_size
+    state, history = training.fit(
+        loss, optimizer, start(optimizer), tuple(data), key, epochs=3, **arguments
+    )
+    half, before = training.fit(
+        loss, optimizer, start(optimizer), tuple(data), key, epochs=jnp.arange(first), **arguments
+    )
+    rest, after = training.fit(
+        loss, optimizer, half, tuple(data), key, epochs=jnp.arange(first, 3), **arguments
     )
 
-    expected, expected_losses = start(optimizer), []
-    for first in range(0, samples, batch_size):
-        i = order[first : first + batch_size]
-        batch = jnp.asarray(x[i]), jnp.asarray(y[i])
+    expected, losses, evaluations = start(optimizer), [], []
+    for epoch in range(3):
+        order = np.asarray(shuffle(jax.random.fold_in(key, epoch), samples))
+        if batch_size is None:
+            order = np.arange(samples)
+        for batch in np.split(order, range(batch_size or samples, samples, batch_size or samples)):
+            expected, info = training.train_step(
+                loss, optimizer, expected, tuple(jnp.asarray(array[batch]) for array in data)
+            )
+            losses.append(info.loss)
+        evaluations.append(2 * expected.params)
+    for found in (history, jax.tree.map(lambda *parts: jnp.concatenate(parts), before, after)):
+        np.testing.assert_allclose(found.losses.ravel(), losses, rtol=1e-12)
+        np.testing.assert_allclose(found.test_accuracy, evaluations, rtol=1e-12)
+    for found in (state, rest):
+        np.testing.assert_allclose(found.params, expected.params, rtol=1e-12)
+
+
+def test_steps_are_taken_on_the_rows_of_indices(x64: None) -> None:
+    optimizer = optax.adam(0.1)
+    x, y = np.random.default_rng(0).normal(size=(2, 6))
+    indices = jnp.array([[5, 0], [2, 2]])
+    state, losses = training.train_steps(loss, optimizer, start(optimizer), (x, y), indices)
+    expected = start(optimizer)
+    for row, value in zip(np.asarray(indices), losses, strict=True):
+        batch = jnp.asarray(x[row]), jnp.asarray(y[row])
         expected, info = training.train_step(loss, optimizer, expected, batch)
-        expected_losses.append(info.loss)
-    np.testing.assert_allclose(losses, expected_losses, rtol=1e-12)
+        np.testing.assert_allclose(value, info.loss, rtol=1e-12)
     np.testing.assert_allclose(state.params, expected.params, rtol=1e-12)
-
-
-def test_progress_is_told_in_order_and_seldom() -> None:
-    seen: list[tuple[int, int, float]] = []
-
-    class Recorder:
-        def on_start(self, *, epochs: int, samples: int, batch_size: int) -> None:
-            raise AssertionError
-
-        def on_step(self, epoch: int, step: int, loss: float) -> None:
-            seen.append((int(epoch), int(step), float(loss)))
-
-        def on_epoch(self, epoch: int, test_accuracy: float) -> None:
-            raise AssertionError
-
-    x = jnp.arange(801.0) / 801
-    optimizer = optax.sgd(0.1)
-    _, losses = jax.jit(
-        lambda state, order: training.train_epoch(
-            loss, optimizer, state, (x, x), order, batch_size=2, epoch=7, progress=Recorder()
-        )
-    )(start(optimizer), jnp.arange(801))
-    jax.effects_barrier()
-
-    assert [step for _, step, _ in seen] == list(range(0, 401, 10))
-    assert {epoch for epoch, _, _ in seen} == {7}
-    assert [value for _, _, value in seen] == [float(losses[step]) for _, step, _ in seen]
 
 
 def test_data_of_different_lengths_is_refused() -> None:
     optimizer = optax.sgd(0.1)
     data = jnp.zeros(3), jnp.zeros(2)
     with pytest.raises(ValueError, match="one first axis"):
-        training.train_epoch(loss, optimizer, start(optimizer), data, jnp.arange(2), batch_size=1)
+        training.train_epoch(
+            loss, optimizer, start(optimizer), data, jax.random.key(0), batch_size=1
+        )
     with pytest.raises(ValueError, match="4 inputs need as many labels; got 1"):
         inspect.unwrap(training.accuracy)(lambda x: x, jnp.eye(4), jnp.array([0]))
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import tyro
 
@@ -21,10 +21,7 @@ from jaxdnn.runtime import startup, xla_flags
 
 __all__ = ["main"]
 
-_Workflow = Annotated[
-    tyro.conf.Positional[Literal[tuple(catalogue.WORKFLOWS)]],  # type: ignore
-    tyro.conf.arg(metavar="WORKFLOW"),
-]
+_Workflow = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WORKFLOW")]
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Run:
     """Run a workflow. 'jaxdnn run WORKFLOW --help' lists its flags."""
 
     workflow: _Workflow
-    """Which one."""
+    """A name that 'jaxdnn list' shows."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,9 @@ def _dispatch(words: list[str], interruption: Interruption) -> int:
     if words == ["--version"]:
         print(f"jaxdnn {jaxdnn.__version__}")  # noqa: T201
         return 0
-    if words[:1] in (["run"], ["sweep"]) and words[1:2] and words[1] in catalogue.WORKFLOWS:
-        # Their flags are those of the workflow, whose import takes JAX.
+    if words[:1] in (["run"], ["sweep"]) and words[1:] and not words[1].startswith("-"):
+        # The flags are those of the workflow, so they are parsed once it is known.
+        catalogue.require(words[1])
         command = run if words[0] == "run" else sweep
         _set_flags()
         command.run(words[1], words[2:], interruption)

@@ -134,7 +134,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
                 chunk=arguments.chunk,
                 on_plan=plan,
                 on_chunk=count,
-                tell=lambda text: console.print(text, markup=False),
+                on_shortage=lambda text: console.print(text, markup=False),
             )
         )
     trained = sweep_results.exact(trained, test_samples=len(data.test_labels))

@@ -128,11 +128,8 @@ def _check(options: Verify) -> None:
     from jaxdnn.data.files import check_writable, refuse_to_replace
     from jaxdnn.data.mnist import files_read
 
-    unknown = [name for name in options.workflows if name not in catalogue.WORKFLOWS]
-    if unknown:
-        raise ConfigError(
-            f"There is no workflow {unknown[0]!r}; there are {', '.join(catalogue.WORKFLOWS)}."
-        )
+    for name in options.workflows:
+        catalogue.require(name)
     if options.steps is not None and options.steps < 2:
         raise ConfigError(f"--steps must be at least 2; got {options.steps}.")
     if options.record is not None and options.replay is not None:

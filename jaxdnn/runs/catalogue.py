@@ -7,10 +7,12 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
+from jaxdnn.errors import ConfigError
+
 if TYPE_CHECKING:
     from jaxdnn.runs.workflow import Report
 
-__all__ = ["DOCUMENTS", "WORKFLOWS", "Workflow", "lesson", "report"]
+__all__ = ["DOCUMENTS", "WORKFLOWS", "Workflow", "lesson", "report", "require"]
 
 DOCUMENTS = {
     "000": "Backpropagation, momentum and data loaders",
@@ -145,6 +147,13 @@ WORKFLOWS = {
         ),
     )
 }
+
+
+def require(workflow_id: str) -> None:
+    """Raise ConfigError unless there is such a workflow."""
+    if workflow_id not in WORKFLOWS:
+        known = ", ".join(WORKFLOWS)
+        raise ConfigError(f"There is no workflow {workflow_id!r}; there are {known}.")
 
 
 def report(workflow_id: str) -> "Report":

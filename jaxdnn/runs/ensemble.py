@@ -1,8 +1,10 @@
 """Many networks as one program: each its own seed and its own hyperparameters.
 
-On a CPU the networks are shared out over the cores, one simulated device each, and trained one
-after the other there: small matrix products use one core well and two badly. On an accelerator,
-which one small network leaves idle, many are trained at once.
+`fit_many` maps a workflow's ``fit`` over keys and configurations. `train_ensemble` takes as many
+networks at a time as memory holds and keeps the best. On a CPU the networks are divided over the
+cores, one simulated device each, and trained one after the other there: small matrix products use
+one core well and two badly. An accelerator, which one small network leaves idle, trains many at
+once by vmap.
 """
 
 import math
@@ -30,11 +32,11 @@ Fit = Callable[..., Any]
 
 _AXIS = "networks"
 
-_TOGETHER = 256
-"""Networks that an accelerator trains at once, by vmap: the products of one leave it idle."""
+_VMAP_SIZE = 256
+"""Networks that an accelerator trains at once: the matrix products of one leave it idle."""
 
-_SHARE = 0.8
-"""Of the free memory that a chunk may take: compilers and fragments need some, too."""
+_FRACTION = 0.8
+"""Of the free memory that a chunk may take; compilers and fragmentation need some, too."""
 
 
 class Ensemble(NamedTuple):
@@ -89,7 +91,7 @@ def fit_many(
     *,
     shuffle_key: Key[Array, ""] | None = None,
     mesh: Mesh | None = None,
-    together: int = 1,
+    vmap_size: int = 1,
 ) -> Any:
     """Train many networks, each exactly as ``fit`` trains it alone; a pure function.
 
@@ -100,9 +102,8 @@ def fit_many(
         for all of them.
       data: for all of them.
       shuffle_key: decides the batches of all networks; by default each has its own.
-      mesh: from `jaxdnn.runtime.sharding.network_mesh`; by default all is done where
-        the arrays are.
-      together: networks that a device trains at once (by vmap); the others follow one another.
+      mesh: of `jaxdnn.runtime.sharding.network_mesh`, over whose devices the networks are divided.
+      vmap_size: networks that a device trains at once, by vmap; such batches follow one another.
 
     Returns:
       What ``fit`` returns, every array with a first axis for the networks.
@@ -127,18 +128,18 @@ def fit_many(
     if any(shape not in ((), (count,)) for shape in shapes):
         raise ValueError(f"{count} networks need as many of each number; got shapes {shapes}.")
     configs = jax.tree.map(lambda number: jnp.broadcast_to(jnp.asarray(number), (count,)), configs)
-    unit = together * (1 if mesh is None else mesh.size)
+    unit = vmap_size * (1 if mesh is None else mesh.size)
     padded = math.ceil(count / unit) * unit
     if padded > count:
-        lanes = np.minimum(np.arange(padded), count - 1)
-        keys, configs = _cut((keys, configs), lanes)
+        repeated = np.minimum(np.arange(padded), count - 1)
+        keys, configs = _take((keys, configs), repeated)
 
     def train(keys: Any, configs: Any, data: Any, shuffle_key: Any) -> Any:
         shared = {} if shuffle_key is None else {"shuffle_key": shuffle_key}
         return jax.lax.map(
             lambda network: fit(*network, data, **shared),
             (keys, configs),
-            batch_size=None if together == 1 else together,
+            batch_size=None if vmap_size == 1 else vmap_size,
         )
 
     if mesh is not None:
@@ -147,7 +148,7 @@ def fit_many(
             train, mesh=mesh, in_specs=(each, each, all_, all_), out_specs=each, check_vma=False
         )
     results = train(keys, configs, data, shuffle_key)
-    return results if padded == count else _cut(results, slice(count))
+    return results if padded == count else _take(results, slice(count))
 
 
 def train_ensemble(
@@ -158,9 +159,9 @@ def train_ensemble(
     *,
     shuffle_key: Key[Array, ""] | None = None,
     chunk: int | None = None,
-    on_plan: Callable[[int], None] | None = None,
-    on_chunk: Callable[[int, int], None] | None = None,
-    tell: Callable[[str], None] | None = None,
+    on_plan: Callable[[int], None] = lambda size: None,
+    on_chunk: Callable[[int, int], None] = lambda done, new: None,
+    on_shortage: Callable[[str], None] = lambda text: None,
 ) -> Ensemble:
     """Train many networks, as many at a time as memory holds, and keep the best.
 
@@ -171,9 +172,9 @@ def train_ensemble(
       data: for all of them.
       shuffle_key: as in `fit_many`.
       chunk: at most so many networks at a time; by default what fits into memory.
-      on_plan: told before the first chunk how many networks are trained at a time.
-      on_chunk: called after each chunk, with the number of networks done and of those new.
-      tell: given a sentence where memory turns out too small.
+      on_plan: called before the first chunk with the number of networks trained at a time.
+      on_chunk: called after each chunk with the number of networks done and of those new.
+      on_shortage: called with a sentence where memory turns out too small.
 
     Returns:
       Histories of all networks, parameters of the best.
@@ -185,160 +186,140 @@ def train_ensemble(
     seeds = np.asarray(seeds, np.int32)
     count = len(seeds)
     configs = jax.tree.map(lambda number: np.broadcast_to(np.asarray(number), (count,)), configs)
-    devices, together = len(trainer.devices), trainer.together
-    layout = _layout(count, chunk or trainer.most(configs, count), devices, together)
+    limit = chunk or count + 1  # does not bind
     parts: list[tuple[History, Any]] = []
     best, best_score, params = 0, -math.inf, None
     done, sizes = 0, []
     while done < count:
-        new = min(layout.lanes, count - done)
-        lanes = np.minimum(np.arange(done, done + layout.lanes), count - 1)
+        layout = _layout(count - done, limit, len(trainer.devices), trainer.vmap_size)
+        new = min(layout.networks, count - done)
+        repeated = np.minimum(np.arange(done, done + layout.networks), count - 1)
         try:
-            trainer.compile(layout, seeds[lanes], _cut(configs, lanes))
-            if chunk is None and trainer.excess() > 1 and layout.lanes > 1:
-                limit = max(1, min(layout.lanes - 1, int(layout.lanes / trainer.excess())))
-                layout = _layout(count - done, limit, devices, together)
+            excess = trainer.compile(layout, _take((seeds, configs), repeated))
+            if chunk is None and excess > 1 and layout.networks > 1:
+                limit = max(1, min(layout.networks - 1, int(layout.networks / excess)))
                 continue
-            if on_plan is not None:
-                on_plan(layout.lanes)
-                on_plan = None
-            networks, history, finite = trainer.run()
+            if not done and not sizes:
+                on_plan(layout.networks)
+            networks, history, finite = trainer.run(_take((seeds, configs), repeated))
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            if layout.lanes == 1:
+            if layout.networks == 1:
                 message = str(error).partition("\n")[0].rstrip(".")
                 raise MemoryError(message or "not even one network fits") from error
-            limit = layout.lanes // 2
-            if tell is not None:
-                tell(f"out of memory with {layout.lanes} networks at a time; going on with {limit}")
-            layout = _layout(count - done, limit, devices, together)
+            limit = layout.networks // 2
+            on_shortage(
+                f"out of memory with {layout.networks} networks at a time; going on with {limit}"
+            )
             continue
-        history, finite = _cut((history, finite), slice(new))
-        scores = np.where(finite, history.test_accuracy[:, -1], -1.0)
+        history, finite = _take((history, finite), slice(new))
+        scores = np.where(finite, np.asarray(history.test_accuracy)[:, -1], -1.0)
         leader = int(scores.argmax())
         if scores[leader] > best_score:
             best, best_score = done + leader, float(scores[leader])
-            params = _network(networks, leader)
-        del networks  # before the next chunk is made
+            params = _one_of(networks, leader)
+        del networks  # before the memory of the next chunk is allocated
         parts.append((history, finite))
         sizes.append(new)
         done += new
-        if on_chunk is not None:
-            on_chunk(done, new)
+        on_chunk(done, new)
     history, finite = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     return Ensemble(
         history, finite, best, params, tuple(sizes), trainer.compile_seconds, trainer.train_seconds
     )
 
 
-def _together_on(device: Any) -> int:
-    """How many networks a device trains at once."""
-    return 1 if device.platform == "cpu" else _TOGETHER
-
-
 class _Layout(NamedTuple):
-    """How a chunk is shared out: so many devices, on each so many groups trained together."""
+    """A chunk: a number of devices, on each a number of vmapped batches."""
 
     devices: int
-    groups: int
-    together: int
+    batches: int
+    vmap_size: int
 
     @property
-    def lanes(self) -> int:
-        return self.devices * self.groups * self.together
+    def networks(self) -> int:
+        return self.devices * self.batches * self.vmap_size
 
 
-def _layout(left: int, limit: int, devices: int, most_together: int) -> _Layout:
-    """Chunks of what is left, all equal, so that one program serves them.
+def _layout(left: int, limit: int, devices: int, most: int) -> _Layout:
+    """Divide what is left into chunks of one size, so that one program serves them.
 
-    A chunk may have a few lanes more than networks, but none more than the limit, unless the limit
-    does not bind.
+    A chunk may have a few places more than networks, but never more than the limit, unless the
+    limit does not bind.
+
+    Args:
+      left: networks to train.
+      limit: the most in a chunk.
+      devices: at most so many.
+      most: the largest vmapped batch.
     """
     size = math.ceil(left / math.ceil(left / limit))
     devices = min(devices, size)
     on_each = math.ceil(size / devices)
-    groups = math.ceil(on_each / most_together)
-    layout = _Layout(devices, groups, math.ceil(on_each / groups))
-    if layout.lanes <= limit or left < limit:
+    batches = math.ceil(on_each / most)
+    layout = _Layout(devices, batches, math.ceil(on_each / batches))
+    if layout.networks <= limit or left < limit:
         return layout
     on_each = limit // devices
-    groups = math.ceil(on_each / most_together)
-    return _Layout(devices, groups, on_each // groups)
+    batches = math.ceil(on_each / most)
+    return _Layout(devices, batches, on_each // batches)
 
 
 class _Trainer:
-    """Compiles a chunk of networks and trains it; chunks of one size share a program."""
+    """Compiles a chunk of networks and trains it; chunks of one layout share a program."""
 
-    def __init__(
-        self,
-        fit: Fit,
-        data: Any,
-        shuffle_key: Key[Array, ""] | None,
-    ) -> None:
-        self._fit, self._data, self._shuffle_key = fit, data, shuffle_key
+    def __init__(self, fit: Fit, data: Any, shuffle_key: Key[Array, ""] | None) -> None:
+        self._fit, self._common = fit, (data, shuffle_key)
         self.devices = jax.local_devices()
         self._is_cpu = self.devices[0].platform == "cpu"
-        self.together = _together_on(self.devices[0])
-        self._budget = _SHARE * free_bytes(self.devices[0])
-        self._compiled: tuple[_Layout, Any] | None = None
-        self._placed: tuple[Mesh, Any] | None = None
+        self.vmap_size = _vmap_size(self.devices[0])
+        self._budget = _FRACTION * free_bytes(self.devices[0])
+        self._layout: _Layout | None = None
+        self._program: Any = None
+        self._excess = 0.0
         self.compile_seconds = self.train_seconds = 0.0
 
-    def most(self, configs: Any, count: int) -> int:
-        """The most networks whose results alone could fit; one more than there are if all do."""
-        results = jax.eval_shape(
-            partial(self._train, mesh=None, together=1),
-            np.zeros(1, np.int32),
-            _cut(configs, slice(1)),
-            self._data,
-            self._shuffle_key,
-        )
-        size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(results))
-        devices = 1 if self._is_cpu else len(self.devices)
-        return max(1, min(count + 1, int(self._budget * devices / size)))
+    def compile(self, layout: _Layout, arguments: Any) -> float:
+        """Compile a chunk's program unless it is there.
 
-    def compile(self, layout: _Layout, seeds: np.ndarray, configs: Any) -> None:
-        """Place a chunk's arguments, and compile for them unless that is done already."""
-        mesh = network_mesh(self.devices[: layout.devices])
-        each, all_ = (NamedSharding(mesh, spec) for spec in (PartitionSpec(_AXIS), PartitionSpec()))
-        if self._placed is None or self._placed[0] != mesh:
-            self._placed = None  # the old copies go first
-            self._placed = mesh, jax.device_put((self._data, self._shuffle_key), all_)
-        self._arguments = (*jax.device_put((seeds, configs), each), *self._placed[1])
-        if self._compiled is None or self._compiled[0] != layout:
-            start = time.perf_counter()
-            self._compiled = None
-            self._compiled = layout, self._compile(mesh, layout.together)
-            self.compile_seconds += time.perf_counter() - start
-
-    def _compile(self, mesh: Mesh, together: int) -> Any:
-        train = partial(self._train, mesh=mesh if mesh.size > 1 else None, together=together)
-        return jax.jit(train).lower(*self._arguments).compile()
-
-    @property
-    def _program(self) -> Any:
-        assert self._compiled
-        return self._compiled[1]
-
-    def excess(self) -> float:
-        """How many times the free memory the compiled chunk needs."""
-        analysis = self._program.memory_analysis()
-        if analysis is None:
-            return 0.0
-        assert self._compiled
-        needed = (
-            analysis.temp_size_in_bytes
-            + analysis.output_size_in_bytes
-            + analysis.argument_size_in_bytes
-        )
-        sharing = self._compiled[0].devices if self._is_cpu else 1  # CPU devices share the memory
-        return sharing * needed / max(self._budget, 1)
-
-    def run(self) -> tuple[Params, History, np.ndarray]:
-        """Train the compiled chunk; the parameters stay on the devices."""
+        Returns:
+          How many times the free memory it needs; 0 if XLA does not say.
+        """
+        if self._layout == layout:
+            return self._excess
         start = time.perf_counter()
-        networks, *rest = jax.block_until_ready(self._program(*self._arguments))
+        self._layout = self._program = None
+        mesh = network_mesh(self.devices[: layout.devices])
+        self._each = NamedSharding(mesh, PartitionSpec(_AXIS))
+        self._placed = jax.device_put(self._common, NamedSharding(mesh, PartitionSpec()))
+        arguments = jax.device_put(arguments, self._each)
+        self._program = self._compile(mesh, layout.vmap_size, (*arguments, *self._placed))
+        self._layout = layout
+        self.compile_seconds += time.perf_counter() - start
+        analysis = self._program.memory_analysis()
+        needed = (
+            0
+            if analysis is None
+            else (
+                analysis.temp_size_in_bytes
+                + analysis.output_size_in_bytes
+                + analysis.argument_size_in_bytes
+            )
+        )
+        sharing = layout.devices if self._is_cpu else 1  # CPU devices share the memory
+        self._excess = sharing * needed / max(self._budget, 1)
+        return self._excess
+
+    def _compile(self, mesh: Mesh, vmap_size: int, arguments: tuple[Any, ...]) -> Any:
+        train = partial(self._train, mesh=mesh if mesh.size > 1 else None, vmap_size=vmap_size)
+        return jax.jit(train).lower(*arguments).compile()
+
+    def run(self, arguments: Any) -> tuple[Params, History, np.ndarray]:
+        """Train a chunk with the compiled program; the parameters stay on the devices."""
+        start = time.perf_counter()
+        arguments = jax.device_put(arguments, self._each)
+        networks, *rest = jax.block_until_ready(self._program(*arguments, *self._placed))
         self.train_seconds += time.perf_counter() - start
         history, finite = jax.device_get(rest)
         return networks, history, finite
@@ -350,7 +331,7 @@ class _Trainer:
         data: Any,
         shuffle_key: Key[Array, ""] | None,
         mesh: Mesh | None,
-        together: int,
+        vmap_size: int,
     ) -> tuple[Params, History, Array]:
         def fit(key: Any, config: Any, data: Any, **shared: Any) -> tuple[Params, History, Array]:
             state, history = self._fit(key, config, data, **shared)
@@ -360,22 +341,27 @@ class _Trainer:
 
         keys = jax.vmap(jax.random.key)(seeds)
         return fit_many(
-            fit, keys, configs, data, shuffle_key=shuffle_key, mesh=mesh, together=together
+            fit, keys, configs, data, shuffle_key=shuffle_key, mesh=mesh, vmap_size=vmap_size
         )
 
 
-def _cut(tree: PyTree, lanes: Any) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[lanes], tree)
+def _vmap_size(device: Any) -> int:
+    """How many networks a device trains at once."""
+    return 1 if device.platform == "cpu" else _VMAP_SIZE
 
 
-def _network(networks: PyTree, lane: int) -> PyTree:
+def _take(tree: PyTree, which: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[which], tree)
+
+
+def _one_of(networks: PyTree, number: int) -> PyTree:
     """One of the networks, from the device that has it; the others stay where they are."""
 
     def pick(leaf: jax.Array) -> np.ndarray:
         for shard in leaf.addressable_shards:
             start, stop, _ = shard.index[0].indices(len(leaf))
-            if start <= lane < stop:
-                return np.asarray(shard.data[lane - start])
+            if start <= number < stop:
+                return np.asarray(shard.data[number - start])
         raise AssertionError("every network is on a device")
 
     return jax.tree.map(pick, networks)

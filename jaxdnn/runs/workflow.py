@@ -7,7 +7,7 @@ and says what came of it. `jaxdnn.runs.catalogue` lists them.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Inputs", "NoInputs", "Progress", "Report", "Request", "Silent"]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What the runner reports while a run goes on; the command line shows it."""
 
@@ -38,6 +39,7 @@ class Silent:
         """Nothing."""
 
 
+@runtime_checkable
 class Inputs(Protocol):
     """The files that a workflow reads: a frozen dataclass, one flag for each field."""
 
@@ -85,6 +87,7 @@ class Request(NamedTuple):
     resume: Path | None = None
 
 
+@runtime_checkable
 class Report(Protocol):
     """A module of `jaxdnn.runs.reports`.
 

@@ -35,8 +35,8 @@ def free_bytes(device: Any) -> int:
 def host_free_bytes(root: Path = Path("/")) -> int:
     """Bytes that this process may still take without swapping or being ended.
 
-    The least of what the system has available, what the control groups of the process (a
-    container's, a batch job's) leave it, and what its own limit (``ulimit -v``) does.
+    The least of what the system has available and what the control groups of the process (a
+    container's, a batch job's) leave it.
 
     Args:
       root: where ``proc`` and ``sys`` are.
@@ -44,7 +44,7 @@ def host_free_bytes(root: Path = Path("/")) -> int:
     Returns:
       A number of bytes; a cautious one where the system does not say.
     """
-    found = [*_available(root), *_groups(root), *_own_limit(root)]
+    found = [*_available(root), *_groups(root)]
     return max(min(found), 0) if found else _UNKNOWN
 
 
@@ -61,22 +61,15 @@ def _available(root: Path) -> Iterator[int]:
 
 
 def _groups(root: Path) -> Iterator[int]:
-    """Of every control group that the process is in, its parents' too, in version 2 and 1."""
+    """What every control group that the process is in leaves it, its parents' too (version 2)."""
     for line in _lines(root / "proc/self/cgroup"):
-        number, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if number == "0" and not controllers:
-            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            base = root / "sys/fs/cgroup/memory"
-            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
+        if not line.startswith("0::"):
             continue
         # In a container the path is often the host's, and the group is mounted at the top.
-        parts = Path(group.strip("/")).parts
+        parts = Path(line[3:].strip("/")).parts
         for length in range(len(parts) + 1):
-            folder = base.joinpath(*parts[:length])
-            limit, used = (_number(folder / name) for name in names)
+            folder = (root / "sys/fs/cgroup").joinpath(*parts[:length])
+            limit, used = _number(folder / "memory.max"), _number(folder / "memory.current")
             if limit is not None:
                 yield limit - (used or 0) + _cache(folder / "memory.stat")
 
@@ -85,20 +78,9 @@ def _cache(path: Path) -> int:
     """What counts as used and is given back when it is needed."""
     for line in _lines(path):
         name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file"):
+        if name == "inactive_file":
             return int(value)
     return 0
-
-
-def _own_limit(root: Path) -> Iterator[int]:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    pages = next(iter(_lines(root / "proc/self/statm")), "").split()
-    if limit != resource.RLIM_INFINITY and pages:
-        yield limit - int(pages[0]) * resource.getpagesize()
 
 
 def _number(path: Path) -> int | None:

@@ -4,7 +4,6 @@ import atexit
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -15,8 +14,9 @@ from bench_systems import digits
 from bench_systems.settings import Run, Settings
 from jaxdnn import training
 from jaxdnn.data import mnist, tabular
-from jaxdnn.data.batches import shuffle
 from jaxdnn.runs import ensemble as ensembles
+from jaxdnn.runs.reports import mnist_dnn as report
+from jaxdnn.runs.workflow import Request
 from jaxdnn.workflows import linear_regression, mnist_dnn, tabular_dnn
 
 __all__ = [
@@ -46,17 +46,12 @@ def _seconds(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
 def _trainer(
     data: mnist.MNIST, config: mnist_dnn.Config
 ) -> Callable[[int], tuple[float, mnist_dnn.History]]:
-    """The MNIST DNN, compiled: ``train(seed)`` gives seconds and the history."""
+    """The MNIST DNN as one program, compiled: ``train(seed)`` gives seconds and the history."""
     data = jax.device_put(data)
-    init = jax.jit(mnist_dnn.init)
-    state = init(jax.random.key(0), config)
-    key = jax.random.key(0)
-    program = jax.jit(mnist_dnn.train, donate_argnums=0).lower(state, key, config, data).compile()
+    program = jax.jit(mnist_dnn.fit).lower(jax.random.key(0), config, data).compile()
 
     def run(seed: int) -> tuple[float, mnist_dnn.History]:
-        shuffle_key, init_key = jax.random.split(jax.random.key(seed))
-        state = jax.block_until_ready(init(init_key, config))
-        seconds, (_, history) = _seconds(program, state, shuffle_key, config, data)
+        seconds, (_, history) = _seconds(program, jax.random.key(seed), config, data)
         return seconds, history
 
     return run
@@ -68,44 +63,26 @@ def train(settings: Settings) -> Run:
 
     def run(turn: int) -> dict[str, float]:
         seconds, history = run_one(turn)
-        return {"seconds": seconds, "accuracy": float(history.test_accuracy[-1])}
+        return {"seconds": seconds, "accuracy": float(np.asarray(history.test_accuracy)[-1])}
 
     return run
 
 
 def train_by_epoch(settings: Settings) -> Run:
-    """The same driven from the host: one call an epoch, its shuffle and evaluation included."""
-    data = jax.device_put(digits.load(settings))
+    """The same as `jaxdnn run` does it: one call an epoch, compiled in every turn, not counted."""
+    data = digits.load(settings)
     config = mnist_dnn.Config(epochs=settings.epochs)
-    init = jax.jit(mnist_dnn.init)
-
-    def epoch(
-        state: training.TrainState, key: jax.Array, number: jax.Array, data: mnist.MNIST
-    ) -> tuple[training.TrainState, jax.Array, jax.Array]:
-        state, losses = training.train_epoch(
-            mnist_dnn.loss,
-            mnist_dnn.optimizer(config),
-            state,
-            (data.train_images, data.train_labels),
-            shuffle(jax.random.fold_in(key, number), len(data.train_labels)),
-            batch_size=config.batch_size,
-        )
-        predict = partial(mnist_dnn.predict, state.params)
-        return state, losses, training.accuracy(predict, data.test_images, data.test_labels)
-
-    state, key, number = init(jax.random.key(0), config), jax.random.key(0), np.int32(0)
-    program = jax.jit(epoch, donate_argnums=0).lower(state, key, number, data).compile()
 
     def run(turn: int) -> dict[str, float]:
-        shuffle_key, init_key = jax.random.split(jax.random.key(turn))
-        state = jax.block_until_ready(init(init_key, config))
-        accuracy: Any = None
-        start = time.perf_counter()
-        for number in range(settings.epochs):
-            state, _, accuracy = program(state, shuffle_key, np.int32(number), data)
-            jax.block_until_ready(accuracy)
-        return {"seconds": time.perf_counter() - start, "accuracy": float(accuracy)}
+        result = report.run(Request(turn, config, data, "bench"))
+        assert result.training is not None
+        assert result.training.test_accuracy is not None
+        return {
+            "seconds": result.training.train_seconds,
+            "accuracy": result.training.test_accuracy,
+        }
 
+    _keep_programs()
     return run
 
 
@@ -131,7 +108,7 @@ def _train_many(
         ensembles.use_every_core(networks)
     seeds = np.arange(networks) + networks * turn
     trained = ensembles.train_ensemble(mnist_dnn.fit, seeds, config, data)
-    return trained.train_seconds, np.asarray(trained.history.test_accuracy[:, -1])
+    return trained.train_seconds, np.asarray(trained.history.test_accuracy)[:, -1]
 
 
 def _keep_programs() -> None:
@@ -194,22 +171,35 @@ def by_networks(settings: Settings) -> Run:
 # The small ones.
 
 
-def _table_arguments() -> tuple[Any, ...]:
-    data, params, _ = tabular_dnn.data_and_start(SEED, tabular.generate(SEED))
+def _table() -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """5,000 full-batch epochs as a pure function, and its arguments."""
+    parts, params, _ = tabular_dnn.data_and_params(SEED, tabular.generate(SEED))
     config = tabular_dnn.Config()
+
+    def train(state: Any, key: Any, config: Any, data: Any) -> Any:
+        return training.fit(
+            tabular_dnn.loss,
+            tabular_dnn.optimizer(config),
+            state,
+            (data.train_features, data.train_labels),
+            key,
+            epochs=config.epochs,
+            batch_size=None,
+        )
+
     state = tabular_dnn.init(params, config)
-    return jax.device_put((state, jax.random.key(0), config, data))
+    return train, jax.device_put((state, jax.random.key(0), config, parts))
 
 
 def _table_accuracy(params: Any, data: Any) -> float:
-    outputs = tabular_dnn.model(data.test_features.shape[1]).apply(params, data.test_features)
+    outputs = tabular_dnn.network(data.test_features.shape[1]).apply(params, data.test_features)
     return tabular_dnn.accuracy(np.asarray(outputs), np.asarray(data.test_labels))
 
 
 def table(settings: Settings) -> Run:
     """5,000 full-batch epochs, compiled before."""
-    arguments = _table_arguments()
-    program = jax.jit(tabular_dnn.train).lower(*arguments).compile()
+    train, arguments = _table()
+    program = jax.jit(train).lower(*arguments).compile()
 
     def run(turn: int) -> dict[str, float]:
         seconds, (state, _) = _seconds(program, *arguments)
@@ -220,11 +210,11 @@ def table(settings: Settings) -> Run:
 
 def table_compiling(settings: Settings) -> Run:
     """The same, compiled anew in every turn."""
-    arguments = _table_arguments()
+    train, arguments = _table()
 
     def run(turn: int) -> dict[str, float]:
         jax.clear_caches()
-        seconds, (state, _) = _seconds(jax.jit(tabular_dnn.train), *arguments)
+        seconds, (state, _) = _seconds(jax.jit(train), *arguments)
         return {"seconds": seconds, "accuracy": _table_accuracy(state.params, arguments[-1])}
 
     return run

@@ -34,23 +34,21 @@ def by_kind(settings: Settings) -> Run:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=1"
     import jax
 
-    from jaxdnn.training import train_epoch
+    from jaxdnn.training import train_steps
     from jaxdnn.workflows import mnist_dnn
 
     train_data = jax.device_put(tuple(digits.load(settings))[:2])
     config = mnist_dnn.Config()
 
-    def epoch(state: Any, order: Any, config: mnist_dnn.Config, data: Any) -> Any:
-        optimizer = mnist_dnn.optimizer(config)
-        size = config.batch_size
-        return train_epoch(mnist_dnn.loss, optimizer, state, data, order, batch_size=size)
+    def epoch(state: Any, batches: Any, config: mnist_dnn.Config, data: Any) -> Any:
+        return train_steps(mnist_dnn.loss, mnist_dnn.optimizer(config), state, data, batches)
 
     key = jax.random.key(0)
     state = jax.jit(mnist_dnn.init)(key, config)
     # Without a shorter last batch, which would be one more program.
     steps = settings.samples // config.batch_size
     order = jax.random.permutation(key, steps * config.batch_size)
-    arguments = state, order, config, train_data
+    arguments = state, order.reshape(steps, config.batch_size), config, train_data
     program = jax.jit(epoch).lower(*arguments).compile()
     kinds = _kinds(program.as_text() or "")
 

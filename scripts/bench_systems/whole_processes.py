@@ -21,10 +21,10 @@ from pathlib import Path
 from jaxdnn import xla_flags
 xla_flags.set_flags()
 from jaxdnn.data import mnist
-from jaxdnn.workflows import mnist_dnn
-result = mnist_dnn.run(
-    0, mnist_dnn.Config(epochs={epochs}), mnist.load({data_dir!r})[0], data_source="bench"
-)
+from jaxdnn.runs.reports import mnist_dnn
+from jaxdnn.runs.workflow import Request
+config, data = mnist_dnn.Config(epochs={epochs}), mnist.load({data_dir!r})[0]
+result = mnist_dnn.run(Request(0, config, data, "bench"))
 Path({json!r}).write_text(json.dumps(result.to_dict()))
 """
 """What the command does, for a machine without the command line's libraries."""

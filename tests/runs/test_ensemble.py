@@ -1,8 +1,9 @@
 """Many networks as one program: each is the network that it is alone, in whatever company."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -13,7 +14,6 @@ import pytest
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.runs import ensemble
 from jaxdnn.runs.ensemble import fit_many, train_ensemble
-from jaxdnn.runtime import memory
 from jaxdnn.runtime.sharding import network_mesh
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import lenet, mnist_dnn
@@ -43,26 +43,6 @@ def config(module: Any = mnist_dnn, **numbers: Any) -> Any:
     return module.Config(epochs=2, batch_size=32, **numbers)
 
 
-@functools.cache
-def _alone(module: Any, lane: int, data_id: int, shared: bool) -> Any:
-    one = config(module, **{name: values[lane] for name, values in NUMBERS.items()})
-    shuffle_key = SHARED if shared else None
-    return jax.device_get(
-        jax.jit(module.fit)(
-            jax.random.key(SEEDS[lane]), one, DATA[data_id], shuffle_key=shuffle_key
-        )
-    )
-
-
-DATA: dict[int, MNIST] = {}
-
-
-def alone(module: Any, lane: int, data: MNIST, *, shared: bool = False) -> Any:
-    """Of one network, the state and history."""
-    DATA[id(data)] = data
-    return _alone(module, lane, id(data), shared)
-
-
 def assert_same(actual: Any, expected: Any) -> None:
     """Equal to 1e-12, relative to the largest element."""
     for ours, theirs in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
@@ -73,73 +53,6 @@ def assert_same(actual: Any, expected: Any) -> None:
 
 def lane(tree: Any, number: int) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf[number]), tree)
-
-
-def many(module: Any, data: MNIST, **options: Any) -> Any:
-    keys = jax.vmap(jax.random.key)(jnp.array(SEEDS))
-    configs = config(module, **{name: jnp.array(values) for name, values in NUMBERS.items()})
-    train = functools.partial(fit_many, module.fit, **options)
-    return jax.jit(train)(keys, configs, data)
-
-
-@pytest.mark.parametrize(
-    ("devices", "together", "shared"),
-    [(0, 1, False), (0, 5, True), (1, 2, False), (2, 1, False), (2, 1, True), (2, 2, True)],
-)
-def test_each_network_is_the_one_that_it_is_alone(
-    x64: None, few: MNIST, devices: int, together: int, shared: bool
-) -> None:
-    """Five networks, which two devices or groups of two do not hold evenly."""
-    mesh = network_mesh(jax.devices()[:devices]) if devices else None
-    results = many(
-        mnist_dnn, few, mesh=mesh, together=together, shuffle_key=SHARED if shared else None
-    )
-    assert len(results[1].losses) == len(SEEDS)
-    for number in range(len(SEEDS)):
-        assert_same(lane(results, number), alone(mnist_dnn, number, few, shared=shared))
-
-
-def test_networks_differ(x64: None, few: MNIST) -> None:
-    """So that equality of lanes says something."""
-    losses = [alone(mnist_dnn, number, few)[1].losses for number in range(len(SEEDS))]
-    shared = [alone(mnist_dnn, number, few, shared=True)[1].losses for number in range(len(SEEDS))]
-    assert len({array.tobytes() for array in [*losses, *shared]}) == 2 * len(SEEDS)
-
-
-def test_lenet_too(x64: None, few: MNIST) -> None:
-    results = many(lenet, few, mesh=network_mesh(jax.devices()), together=2)
-    for number in (0, 4):
-        assert_same(lane(results, number), alone(lenet, number, few))
-
-
-@pytest.mark.parametrize("name", NUMBERS)
-def test_fit_vmaps_over_every_number_and_the_key(x64: None, few: MNIST, name: str) -> None:
-    """The plain transformation, with the other numbers shared."""
-    values = jnp.array(NUMBERS[name][1:4])
-
-    def fit(key: jax.Array, value: jax.Array) -> Any:
-        return mnist_dnn.fit(key, config(**{name: value}), few)
-
-    keys = jax.random.split(jax.random.key(3), 3)
-    together = jax.jit(jax.vmap(fit))(keys, values)
-    for number in range(3):
-        single = jax.jit(mnist_dnn.fit)(keys[number], config(**{name: float(values[number])}), few)
-        assert_same(lane(together, number), single)
-        plain = jax.jit(mnist_dnn.fit)(keys[number], config(), few)
-        is_default = float(values[number]) == getattr(mnist_dnn.Config(), name)
-        assert np.array_equal(plain[1].losses, single[1].losses) == is_default
-
-
-def test_decay_and_scale_are_what_they_say(x64: None) -> None:
-    key = jax.random.key(0)
-    fresh, doubled = (mnist_dnn.init(key, config(initial_scale=s)).params for s in (1.0, 2.0))
-    for one, two in zip(jax.tree.leaves(fresh), jax.tree.leaves(doubled), strict=True):
-        np.testing.assert_array_equal(two, 2 * one)
-    optimizer = mnist_dnn.optimizer(config(lr=0.1, momentum=0.0, weight_decay=0.5))
-    grads = jax.tree.map(jnp.zeros_like, fresh)
-    updates, _ = optimizer.update(grads, optimizer.init(fresh), fresh)
-    for update, param in zip(jax.tree.leaves(updates), jax.tree.leaves(fresh), strict=True):
-        np.testing.assert_allclose(update, -0.05 * param, rtol=1e-12)
 
 
 def toy(key: Any, config: Any, data: Any, *, shuffle_key: Any = None) -> Any:
@@ -159,31 +72,122 @@ def toy(key: Any, config: Any, data: Any, *, shuffle_key: Any = None) -> Any:
 POINTS = np.linspace(-1, 1, 12)
 
 
-def trained(fit: Any = toy, data: Any = POINTS, **options: Any) -> ensemble.Ensemble:
+@functools.cache
+def _alone(fit: Any, number: int, shared: bool, x64: bool) -> Any:
+    one = config(**{name: values[number] for name, values in NUMBERS.items()})
+    shuffle_key = SHARED if shared else None
+    key = jax.random.key(SEEDS[number])
+    return jax.device_get(jax.jit(fit)(key, one, DATA[fit], shuffle_key=shuffle_key))
+
+
+DATA: dict[Any, Any] = {toy: POINTS}
+
+
+def alone(fit: Any, number: int, *, shared: bool = False) -> Any:
+    """Of one network, the state and history."""
+    return _alone(fit, number, shared, jax.config.values["jax_enable_x64"])
+
+
+@pytest.fixture
+def digits(few: MNIST) -> Any:
+    """The workflow's own run."""
+    DATA[mnist_dnn.fit] = few
+    return mnist_dnn.fit
+
+
+def many(fit: Any, **options: Any) -> Any:
+    keys = jax.vmap(jax.random.key)(jnp.array(SEEDS))
     configs = config(**{name: jnp.array(values) for name, values in NUMBERS.items()})
-    return train_ensemble(fit, SEEDS, configs, data, **options)
+    return jax.jit(functools.partial(fit_many, fit, **options))(keys, configs, DATA[fit])
 
 
-def assert_right(
-    result: ensemble.Ensemble, fit: Any = toy, data: Any = POINTS, shared: Any = None
+LAYOUTS = [(0, 1, False), (0, 5, True), (1, 2, False), (2, 1, False), (2, 1, True), (2, 2, True)]
+"""Devices, networks vmapped at once, and whether all see the same batches."""
+
+
+def check_each_network(
+    fit: Any, devices: int, vmap_size: int, shared: bool, numbers: Iterable[int] = range(5)
 ) -> None:
+    """Five networks, which two devices or batches of two do not hold evenly."""
+    mesh = network_mesh(jax.devices()[:devices]) if devices else None
+    shuffle_key = SHARED if shared else None
+    results = many(fit, mesh=mesh, vmap_size=vmap_size, shuffle_key=shuffle_key)
+    assert len(results[1].losses) == len(SEEDS)
+    for number in numbers:
+        assert_same(lane(results, number), alone(fit, number, shared=shared))
+
+
+@pytest.mark.parametrize(("devices", "vmap_size", "shared"), LAYOUTS)
+def test_each_network_is_the_one_that_it_is_alone(
+    x64: None, devices: int, vmap_size: int, shared: bool
+) -> None:
+    check_each_network(toy, devices, vmap_size, shared)
+
+
+def test_each_network_of_the_mnist_dnn_too(x64: None, digits: Any) -> None:
+    check_each_network(digits, 2, 2, shared=True, numbers=(0, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("devices", "vmap_size", "shared"), LAYOUTS)
+def test_every_layout_of_the_mnist_dnn(
+    x64: None, digits: Any, devices: int, vmap_size: int, shared: bool
+) -> None:
+    check_each_network(digits, devices, vmap_size, shared)
+
+
+@pytest.mark.slow
+def test_each_network_of_lenet_too(x64: None, few: MNIST) -> None:
+    DATA[lenet.fit] = few
+    check_each_network(lenet.fit, 2, 2, shared=False, numbers=(0, 4))
+
+
+def test_networks_differ(x64: None, digits: Any) -> None:
+    """So that their equality says something; every number and the key has its effect."""
+    plain = config()
+    fit = jax.jit(digits)
+    losses = [fit(jax.random.key(seed), plain, DATA[digits])[1].losses for seed in (0, 1)]
+    for name, values in NUMBERS.items():
+        changed = dataclasses.replace(plain, **{name: values[2]})
+        losses.append(fit(jax.random.key(0), changed, DATA[digits])[1].losses)
+    losses.append(fit(jax.random.key(0), plain, DATA[digits], shuffle_key=SHARED)[1].losses)
+    assert len({np.asarray(array).tobytes() for array in losses}) == len(losses)
+
+
+def test_decay_and_scale_are_what_they_say(x64: None) -> None:
+    key = jax.random.key(0)
+    fresh, doubled = (mnist_dnn.init(key, config(initial_scale=s)).params for s in (1.0, 2.0))
+    for one, two in zip(jax.tree.leaves(fresh), jax.tree.leaves(doubled), strict=True):
+        np.testing.assert_array_equal(two, 2 * one)
+    optimizer = mnist_dnn.optimizer(config(lr=0.1, momentum=0.0, weight_decay=0.5))
+    grads = jax.tree.map(jnp.zeros_like, fresh)
+    updates, _ = optimizer.update(grads, optimizer.init(fresh), fresh)
+    for update, param in zip(jax.tree.leaves(updates), jax.tree.leaves(fresh), strict=True):
+        np.testing.assert_allclose(update, -0.05 * param, rtol=1e-12)
+
+
+def trained(fit: Any = toy, **options: Any) -> ensemble.Ensemble:
+    configs = config(**{name: jnp.array(values) for name, values in NUMBERS.items()})
+    return train_ensemble(fit, SEEDS, configs, DATA[fit], **options)
+
+
+def assert_right(result: ensemble.Ensemble, fit: Any = toy, *, shared: bool = False) -> None:
     """All histories, and the best network's parameters."""
     assert result.finite.all()
     assert sum(result.chunks) == len(SEEDS)
-    alone = []
-    for number, seed in enumerate(SEEDS):
-        one = config(**{name: values[number] for name, values in NUMBERS.items()})
-        alone.append(jax.jit(fit)(jax.random.key(seed), one, data, shuffle_key=shared))
-        assert_same(lane(result.history, number), alone[-1][1])
-    last = [float(history.test_accuracy[-1]) for _, history in alone]
+    expected = [alone(fit, number, shared=shared) for number in range(len(SEEDS))]
+    for number, (_, history) in enumerate(expected):
+        assert_same(lane(result.history, number), history)
+    last = [float(history.test_accuracy[-1]) for _, history in expected]
     assert result.best == int(np.argmax(last))
-    assert_same(result.params, alone[result.best][0].params)
+    assert_same(result.params, expected[result.best][0].params)
 
 
-def test_ensemble_of_digits(x64: None, few: MNIST) -> None:
+@pytest.mark.slow
+def test_ensemble_of_digits(x64: None, digits: Any) -> None:
     """The workflow's own run, in two chunks on two devices."""
-    result = trained(mnist_dnn.fit, few, chunk=4, shuffle_key=SHARED)
-    assert_right(result, mnist_dnn.fit, few, shared=SHARED)
+    result = trained(digits, chunk=4, shuffle_key=SHARED)
+    assert_right(result, digits, shared=True)
 
 
 @pytest.mark.parametrize(
@@ -191,23 +195,24 @@ def test_ensemble_of_digits(x64: None, few: MNIST) -> None:
 )
 def test_chunks_of_any_size(x64: None, chunk: int | None, chunks: tuple[int, ...]) -> None:
     counted: list[Any] = []
-    result = trained(chunk=chunk, on_network=counted.append)
+    result = trained(chunk=chunk, on_chunk=lambda done, new: counted.append((done, new)))
     assert_right(result)
     assert result.chunks == chunks
-    assert len(counted) >= len(SEEDS)
+    assert tuple(new for _, new in counted) == chunks
+    assert counted[-1][0] == len(SEEDS)
 
 
-@pytest.mark.parametrize("together", [1, 2, 64])
+@pytest.mark.parametrize("vmap_size", [1, 2, 64])
 def test_several_at_once_on_each_device(
-    x64: None, together: int, monkeypatch: pytest.MonkeyPatch
+    x64: None, vmap_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an accelerator has it."""
-    monkeypatch.setattr(ensemble, "_together_on", lambda device: together)
-    assert_right(trained(shuffle_key=SHARED), shared=SHARED)
+    monkeypatch.setattr(ensemble, "_vmap_size", lambda device: vmap_size)
+    assert_right(trained(shuffle_key=SHARED), shared=True)
 
 
 def test_one_batch_order_for_all(x64: None) -> None:
-    assert_right(trained(shuffle_key=SHARED), shared=SHARED)
+    assert_right(trained(shuffle_key=SHARED), shared=True)
 
 
 class Compiled:
@@ -253,7 +258,7 @@ def test_out_of_memory_goes_on_with_half(
 ) -> None:
     memory_for(most)
     said: list[str] = []
-    result = trained(chunk=chunk, tell=said.append)
+    result = trained(chunk=chunk, on_shortage=said.append)
     assert_right(result)
     assert max(result.chunks) <= most
     assert said
@@ -279,13 +284,13 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_chunks_fit_into_the_memory_there_is(x64: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a failure first: what the compiler says is needed is compared with what is free."""
     configs = config(**{name: jnp.array(values) for name, values in NUMBERS.items()})
-    trainer = ensemble._Trainer(toy, POINTS, None, None)
+    trainer = ensemble._Trainer(toy, POINTS, None)
     layout = ensemble._Layout(2, 1, 1)
-    trainer.compile(layout, np.array(SEEDS[:2]), jax.tree.map(lambda leaf: leaf[:2], configs))
-    needed = trainer.excess() * trainer._budget / ensemble._SHARE
+    two = np.array(SEEDS[:2], np.int32), jax.tree.map(lambda leaf: leaf[:2], configs)
+    needed = trainer.compile(layout, two) * trainer._budget / ensemble._FRACTION
     monkeypatch.setattr(ensemble, "free_bytes", lambda device: 1.05 * needed)
     said: list[str] = []
-    result = trained(tell=said.append)
+    result = trained(on_shortage=said.append)
     assert_right(result)
     assert max(result.chunks) <= 2
     assert not said
@@ -306,105 +311,23 @@ def test_numbers_that_are_not_one_for_each_network() -> None:
         fit_many(toy, keys, config(lr=jnp.array([0.1, 0.2])), POINTS)
 
 
-@pytest.mark.parametrize("left", [1, 2, 3, 7, 32, 65, 257, 10**6])
-@pytest.mark.parametrize("limit", [1, 2, 3, 5, 64, 257, 10**7])
-@pytest.mark.parametrize("devices", [1, 2, 3, 8])
-@pytest.mark.parametrize("together", [1, 64])
-def test_layouts(left: int, limit: int, devices: int, together: int) -> None:
-    layout = ensemble._layout(left, limit, devices, together)
-    assert 1 <= layout.devices <= devices
-    assert 1 <= layout.together <= together
-    assert layout.groups >= 1
-    # What is asked for is kept to, and nearly used.
-    if left >= limit:
-        assert layout.lanes <= limit
-    if left > limit:
-        chunks = -(-left // layout.lanes)
-        assert chunks <= 2 * -(-left // limit) + 1
-    else:
-        assert left <= layout.lanes * (1 if left < limit else 2)
-        assert layout.lanes < 2 * left + devices
-
-
-def groups(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
-
-
-MEMINFO = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    2000 kB\n"}
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        (MEMINFO, 2000 * 1024),
-        (
-            MEMINFO
-            | {
-                "proc/self/cgroup": "0::/a/b\n",
-                "sys/fs/cgroup/a/memory.max": "500000\n",
-                "sys/fs/cgroup/a/memory.current": "300000\n",
-                "sys/fs/cgroup/a/memory.stat": "anon 1\ninactive_file 1000\n",
-                "sys/fs/cgroup/a/b/memory.max": "max\n",
-            },
-            201000,
-        ),
-        (
-            MEMINFO
-            | {
-                "proc/self/cgroup": "5:cpu:/x\n4:memory:/job\n",
-                "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
-                "sys/fs/cgroup/memory/job/memory.limit_in_bytes": "70000\n",
-                "sys/fs/cgroup/memory/job/memory.usage_in_bytes": "60000\n",
-                "sys/fs/cgroup/memory/job/memory.stat": "total_inactive_file 5000\n",
-            },
-            15000,
-        ),
-        (
-            MEMINFO
-            | {
-                "proc/self/cgroup": "0::/\n",
-                "sys/fs/cgroup/memory.max": "10\n",
-                "sys/fs/cgroup/memory.current": "20\n",
-            },
-            0,
-        ),
-        ({}, 2**30),
-    ],
-)
-def test_free_memory_is_what_the_strictest_leaves(
-    files: dict[str, str], expected: int, tmp_path: Path
-) -> None:
-    assert memory.host_free_bytes(groups(tmp_path, files)) == expected
-
-
-@pytest.fixture
-def limit() -> Iterator[Callable[[int], None]]:
-    resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_AS)
-
-    def set_limit(value: int) -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (value, before[1]))
-
-    yield set_limit
-    resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def test_free_memory_minds_ulimit(limit: Callable[[int], None]) -> None:
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        pytest.skip("no /proc")
-    used = int(statm.read_text().split()[0]) * 4096
-    limit(used + 3 * 2**28)
-    assert 0 < memory.host_free_bytes() <= 2**30
-
-
-def test_memory_of_a_device_with_an_account() -> None:
-    class Device:
-        def memory_stats(self) -> dict[str, int]:
-            return {"bytes_limit": 100, "bytes_in_use": 30}
-
-    assert memory.free_bytes(Device()) == 70
+def test_layouts() -> None:
+    for left, limit, devices, most in itertools.product(
+        [1, 2, 3, 7, 32, 65, 257, 10**6],
+        [1, 2, 3, 5, 64, 257, 10**7],
+        [1, 2, 3, 8],
+        [1, 64],
+    ):
+        layout = ensemble._layout(left, limit, devices, most)
+        assert 1 <= layout.devices <= devices
+        assert 1 <= layout.vmap_size <= most
+        assert layout.batches >= 1
+        # What is asked for is kept to, and nearly used.
+        if left >= limit:
+            assert layout.networks <= limit
+        if left > limit:
+            chunks = -(-left // layout.networks)
+            assert chunks <= 2 * -(-left // limit) + 1
+        else:
+            assert left <= layout.networks * (1 if left < limit else 2)
+            assert layout.networks < 2 * left + devices
