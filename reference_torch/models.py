@@ -12,7 +12,7 @@ __all__ = [
     "MLP",
     "Linear",
     "linear",
-    "load_start",
+    "load_params",
     "mlp",
 ]
 
@@ -84,17 +84,16 @@ def mlp(
     return MLP(sizes, activation=activation, final_activation=final_activation, flatten=flatten)
 
 
-def load_start(model: M, start: Mapping[str, np.ndarray] | None) -> M:
-    """Give a module the initial parameters of another run.
+def load_params(model: M, params: Mapping[str, np.ndarray]) -> M:
+    """Give a module the parameters of another one, a state_dict of NumPy arrays.
 
     Args:
-      model: changed in place.
-      start: its parameters by name, all of them, which decide its dtype too; None for no change.
+      model: changed in place; it takes the arrays' dtype too.
+      params: arrays by name, as many as the module has parameters.
 
     Returns:
       The module.
     """
-    if start is not None:
-        tensors = {name: torch.tensor(array) for name, array in start.items()}
-        model.to(next(iter(tensors.values())).dtype).load_state_dict(tensors, strict=True)
+    tensors = {name: torch.tensor(array) for name, array in params.items()}
+    model.to(next(iter(tensors.values())).dtype).load_state_dict(tensors, strict=True)
     return model

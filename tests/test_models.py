@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 import reference_torch.models
 from jaxdnn import models, torch_compat
+from jaxdnn.workflows import lenet, momentum_sgd
+from reference_torch.workflows import lenet as torch_lenet
+from reference_torch.workflows import momentum_sgd as torch_momentum_sgd
 
 ACTIVATIONS = {
     "relu": (jax.nn.relu, torch.nn.ReLU),
@@ -103,12 +106,8 @@ NETWORKS = {
         lambda: reference_torch.models.linear(3, 2, bias=False),
         (4, 3),
     ),
-    "three_layer": (models.three_layer(), reference_torch.models.three_layer, (4, 20)),
-    "conv2d": (
-        models.conv2d(2, 3, 5),
-        lambda: reference_torch.models.conv2d(2, 3, 5),
-        (2, 2, 9, 8),
-    ),
+    "momentum_sgd": (momentum_sgd.MODEL, torch_momentum_sgd.ThreeLayer, (4, 20)),
+    "lenet": (lenet.MODEL, torch_lenet.LeNet, (2, 1, 32, 32)),
     "final_activation": (
         models.mlp((3, 4, 1), activation=jax.nn.sigmoid, final_activation=jax.nn.sigmoid),
         lambda: reference_torch.models.mlp(
@@ -123,7 +122,7 @@ NETWORKS = {
 def test_network_is_torchs_function_with_torchs_gradients(x64: None, name: str) -> None:
     model, make, shape = NETWORKS[name]
     params = jax.jit(model.init)(jax.random.key(0))
-    module = reference_torch.models.load_start(make(), torch_compat.to_torch(params))
+    module = reference_torch.models.load_params(make(), torch_compat.to_torch(params))
     inputs = np.random.default_rng(0).normal(size=shape)
 
     outputs = model.apply(params, jnp.asarray(inputs))

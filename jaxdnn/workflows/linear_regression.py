@@ -191,5 +191,6 @@ def train(
             losses = jnp.concatenate([losses, last_loss])
         return state, History(losses, loss(state.params, *map(jnp.asarray, data)))
 
-    state, history = jax.lax.scan(epoch, TrainState(params, optimizer.init(params)), permutations)
+    state = TrainState(params, optimizer.init(params))
+    state, history = jax.lax.scan(epoch, state, jnp.asarray(permutations))
     return state.params, history

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reference_torch.data.batches import DataLoader, random_split
-from reference_torch.models import load_start
+from reference_torch.models import load_params
 from reference_torch.parity.trajectory import (
     Arrays,
     Batch,
@@ -40,7 +40,7 @@ class NetworkStepper:
         loss: Callable[..., torch.Tensor],
         optimizer: Callable[[nn.Module], torch.optim.Optimizer],
     ) -> None:
-        self.module, self.loss, self.dtype = load_start(module, initial), loss, torch.float32
+        self.module, self.loss, self.dtype = load_params(module, initial), loss, torch.float32
         self.optimizer = optimizer(self.module)
 
     def cast(self, dtype: torch.dtype) -> None:

@@ -134,4 +134,5 @@ def line_gradients(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The derivatives with respect to all three."""
     x, w, b = (tensor.detach().requires_grad_() for tensor in (x, w, b))
-    return torch.autograd.grad(line(x, w, b), (x, w, b))
+    dx, dw, db = torch.autograd.grad(line(x, w, b), (x, w, b))
+    return dx, dw, db

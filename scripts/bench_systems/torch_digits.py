@@ -21,6 +21,7 @@ from bench_systems.settings import Run, Settings, SkippedError
 from jaxdnn.data import idx, mnist
 from reference_torch import training
 from reference_torch.losses import cross_entropy
+from reference_torch.training import Batches
 from reference_torch.workflows import mnist_dnn
 
 __all__ = [
@@ -70,12 +71,23 @@ def _model(seed: int, device: torch.device) -> nn.Module:
     return mnist_dnn.init().to(device)
 
 
-def _loss(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(model(images), labels)
-
-
 def _orders(settings: Settings, device: torch.device) -> Iterator[torch.Tensor]:
     return (torch.randperm(settings.samples, device=device) for _ in range(settings.epochs))
+
+
+class _Shuffled:
+    """Batches of tensors that are on the device already, in another order in every epoch.
+
+    A `DataLoader` would take sample by sample; see `data_loader`.
+    """
+
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self._images, self._labels = images, labels
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self._labels), device=self._labels.device)
+        for indices in order.split(BATCH_SIZE):
+            yield self._images[indices], self._labels[indices]
 
 
 # Eager, on preloaded tensors: `reference_torch.training` as it is.
@@ -85,6 +97,8 @@ def eager(settings: Settings) -> Run:
     """Every epoch and evaluation."""
     device = with_device(settings)
     images, labels, test_images, test_labels = _preloaded(settings, device)
+    train = _Shuffled(images, labels)
+    test = list(zip(test_images.split(1000), test_labels.split(1000), strict=True))
 
     def run(turn: int) -> dict[str, float]:
         model = _model(turn, device)
@@ -94,19 +108,24 @@ def eager(settings: Settings) -> Run:
         )
         synchronise(device)
         start = time.perf_counter()
-        history = training.train_classifier(
-            _loss,
-            optimizer,
-            lambda model, images: model(images),
+        accuracies: list[float] = []
+
+        def evaluate() -> float:
+            accuracies.append(training.accuracy(model, test, device))
+            return accuracies[-1]
+
+        training.fit(
             model,
-            (images, labels),
-            (test_images, test_labels),
-            _orders(settings, device),
-            batch_size=BATCH_SIZE,
+            mnist_dnn.criterion,
+            optimizer,
+            train,
+            epochs=settings.epochs,
+            evaluate=evaluate,
+            device=device,
         )
         synchronise(device)
         seconds = time.perf_counter() - start
-        return {"seconds": seconds, "accuracy": history.test_accuracy[-1].item()}
+        return {"seconds": seconds, "accuracy": accuracies[-1]}
 
     return run
 
@@ -174,16 +193,8 @@ def data_loader(settings: Settings) -> Run:
 def _loaded(settings: Settings, train_data: Any, test_data: Any) -> Run:
     """The loop of torch's tutorials: `DataLoader(shuffle=True)`, to the device, a step."""
     device = with_device(settings)
-    train = DataLoader(train_data, batch_size=BATCH_SIZE, shuffle=True)
-    test = DataLoader(test_data, batch_size=BATCH_SIZE)
-
-    def accuracy(model: nn.Module) -> float:
-        correct = 0.0
-        with torch.no_grad():
-            for images, labels in test:
-                outputs = model(images.to(device))
-                correct += (outputs.argmax(1) == labels.to(device)).sum().item()
-        return correct / len(test_data)
+    train: Batches = DataLoader(train_data, batch_size=BATCH_SIZE, shuffle=True)
+    test: Batches = DataLoader(test_data, batch_size=BATCH_SIZE)
 
     def run(turn: int) -> dict[str, float]:
         model = _model(turn, device)
@@ -192,10 +203,8 @@ def _loaded(settings: Settings, train_data: Any, test_data: Any) -> Run:
         synchronise(device)
         start = time.perf_counter()
         for _ in range(settings.epochs):
-            for images, labels in train:
-                batch = images.to(device), labels.to(device)
-                training.train_step(_loss, optimizer, model, batch)
-            test_accuracy = accuracy(model)
+            training.train_epoch(model, mnist_dnn.criterion, optimizer, train, device)
+            test_accuracy = training.accuracy(model, test, device)
         return {"seconds": time.perf_counter() - start, "accuracy": test_accuracy}
 
     return run
@@ -230,6 +239,14 @@ def _restart(params: Tensors, velocities: Tensors, model: nn.Module) -> None:
         velocities[name].zero_()
 
 
+@torch.no_grad()
+def _accuracy(
+    predict: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, labels: torch.Tensor
+) -> float:
+    outputs = torch.cat([predict(batch) for batch in images.split(1000)])
+    return (outputs.argmax(-1) == labels).double().mean().item()
+
+
 def _timed_epochs(
     settings: Settings,
     device: torch.device,
@@ -243,7 +260,7 @@ def _timed_epochs(
     start = time.perf_counter()
     for order in _orders(settings, device):
         epoch(order)
-        test_accuracy = training.accuracy(predict, data[2], data[3])
+        test_accuracy = _accuracy(predict, data[2], data[3])
     synchronise(device)
     return {"seconds": time.perf_counter() - start, "accuracy": test_accuracy}
 
@@ -286,7 +303,7 @@ def _captured(settings: Settings, *, compile_step: bool) -> Run:
         if compile_step:
             return functional(indices)
         optimizer.zero_grad(set_to_none=True)
-        value = _loss(model, data[0][indices], data[1][indices])
+        value = cross_entropy(model(data[0][indices]), data[1][indices])
         value.backward()
         optimizer.step()
         return value.detach()

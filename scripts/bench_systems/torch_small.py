@@ -9,6 +9,7 @@ from torch.func import functional_call, grad_and_value
 from bench_systems.settings import Run, Settings
 from bench_systems.torch_digits import Tensors, synchronise, with_device
 from jaxdnn.data import tabular
+from reference_torch import training
 from reference_torch.losses import bce
 from reference_torch.workflows import linear_regression, tabular_dnn
 
@@ -34,7 +35,7 @@ def _device(settings: Settings) -> torch.device:
 def _table(settings: Settings) -> tuple[torch.device, tabular_dnn.Split, torch.nn.Module]:
     device = _device(settings)
     rows = tabular.generate(SEED)
-    data, network = tabular_dnn.data_and_start(
+    data, network = tabular_dnn.data_and_params(
         SEED, torch.tensor(rows.features), torch.tensor(rows.labels)
     )
     return device, type(data)(*(tensor.to(device) for tensor in data)), network.to(device)
@@ -53,7 +54,15 @@ def table(settings: Settings) -> Run:
 
     def run(turn: int) -> dict[str, float]:
         network.load_state_dict(start)
-        figures = _timed(device, lambda: tabular_dnn.train(network, [], config, data))
+        optimizer = tabular_dnn.optimizer(network, config)
+        # One epoch of the same batch again and again, which costs a loop nothing but its steps.
+        batches = [(data.train_features, data.train_labels)] * config.epochs
+        figures = _timed(
+            device,
+            lambda: training.train_epoch(
+                network, tabular_dnn.criterion, optimizer, batches, device
+            ),
+        )
         return figures | {"accuracy": _table_accuracy(network, data)}
 
     return run
@@ -101,20 +110,23 @@ def _line(
     settings: Settings,
 ) -> tuple[torch.device, linear_regression.Line, Tensors, list[torch.Tensor]]:
     device = _device(settings)
-    data, weights = linear_regression.data_and_start(SEED, 1000)
+    data, weights = linear_regression.data_and_params(SEED, 1000)
     data = type(data)(*(tensor.to(device) for tensor in data))
-    orders = [order.to(device) for order in linear_regression.orders(SEED, 3, 1000)]
-    return device, data, {name: weight.to(device) for name, weight in weights.items()}, orders
+    permutations = [order.to(device) for order in linear_regression.permutations(SEED, 3, 1000)]
+    weights = {name: weight.detach().to(device) for name, weight in weights.items()}
+    return device, data, weights, permutations
 
 
 def regression(settings: Settings) -> Run:
     """Eager: `reference_torch` as it is."""
-    device, data, start, orders = _line(settings)
+    device, data, initial, permutations = _line(settings)
     config = linear_regression.Config()
 
     def run(turn: int) -> dict[str, float]:
-        weights = {name: tensor.clone().requires_grad_() for name, tensor in start.items()}
-        figures = _timed(device, lambda: linear_regression.train(weights, orders, config, data))
+        weights = {name: tensor.clone().requires_grad_() for name, tensor in initial.items()}
+        figures = _timed(
+            device, lambda: linear_regression.train(weights, permutations, config, data)
+        )
         with torch.no_grad():
             loss = linear_regression.squared_loss(weights, data.features, data.labels).mean()
         return figures | {"loss": loss.item()}
@@ -124,9 +136,9 @@ def regression(settings: Settings) -> Run:
 
 def regression_compiled(settings: Settings) -> Run:
     """`torch.compile` of the whole step, and of the mean after each epoch."""
-    device, data, start, orders = _line(settings)
+    device, data, initial, permutations = _line(settings)
     config = linear_regression.Config()
-    weights: Tensors = {name: tensor.clone() for name, tensor in start.items()}
+    weights: Tensors = {name: tensor.clone() for name, tensor in initial.items()}
 
     @torch.compile(fullgraph=True, dynamic=False)
     def step(indices: torch.Tensor) -> torch.Tensor:
@@ -141,13 +153,13 @@ def regression_compiled(settings: Settings) -> Run:
         return linear_regression.squared_loss(weights, data.features, data.labels).mean()
 
     def losses() -> Iterator[torch.Tensor]:
-        for order in orders:
+        for order in permutations:
             for indices in order.split(config.batch_size):
                 yield step(indices)
             yield mean_loss()
 
     def run(turn: int) -> dict[str, float]:
-        for name, tensor in start.items():
+        for name, tensor in initial.items():
             weights[name].copy_(tensor)
         figures = _timed(device, lambda: torch.stack(list(losses())))
         return figures | {"loss": mean_loss().item()}
