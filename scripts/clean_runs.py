@@ -1,10 +1,8 @@
-"""Right ports at random, which all have to pass: python scripts/clean_runs.py.
+"""Random right ports, which all have to pass: python scripts/clean_runs.py.
 
 Random networks, losses, optimisers, schedules and batches of torch, ported with jaxdnn's functions
-or optax's own. A run that raises an alarm is repeated with --seed N --count 1. Two things are as a
-right port has them: class weights are numbers that float32 holds, since torch keeps a loss's
-weights in float32 until the loss is cast; and optax.MultiSteps is given accumulator_dtype=None,
-since by default it sums in float32 in a float64 run too.
+or optax's own. Repeat a run that does not pass with --seed N --count 1. Class weights are numbers
+that float32 holds exactly, since torch keeps a loss's weights in float32 until the loss is cast.
 """
 
 # ruff: noqa: E402 (XLA's flags come before JAX)
@@ -16,6 +14,7 @@ xla_flags.set_flags()
 import argparse
 import itertools
 import json
+import sys
 import time
 import traceback
 import warnings
@@ -33,73 +32,17 @@ from torch import nn
 from torch.nn import functional
 from torch.optim import lr_scheduler
 
-from jaxdnn import losses, optim, parity
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what is shared with the tests is not installed
 
-Batches = list[tuple[np.ndarray, np.ndarray]]
+from jaxdnn import losses, optim
+from jaxdnn.parity import Port
+from reference_torch import TorchRun
+from tests.parity.mutations.case import Case
+from tests.parity.mutations.evaluation import one_line
+from tests.parity.mutations.ports import dense, multi_steps, normalise, picked
+
 Layer = tuple[nn.Module, Callable[[Any, jax.Array], jax.Array]]
 """Torch's, and ``(params, x) -> output``."""
-
-
-class Case(NamedTuple):
-    """A torch run and its port: what `parity.check_port` takes.
-
-    Attributes:
-      module: the network.
-      torch_loss: ``(output, target) -> scalar``.
-      torch_optimizer: over its parameters.
-      apply: the port's network.
-      loss: the port's loss.
-      optimizer: the port's optimiser.
-      batches: what torch trains on.
-      settings: the further arguments.
-    """
-
-    module: nn.Module
-    torch_loss: Callable[..., Any]
-    torch_optimizer: torch.optim.Optimizer
-    apply: Callable[..., Any]
-    loss: Callable[..., Any]
-    optimizer: optax.GradientTransformation
-    batches: Batches
-    settings: dict[str, Any]
-
-    def but(self, **changes: Any) -> "Case":
-        """The same with other fields, or other further arguments."""
-        fields = {key: changes.pop(key) for key in list(changes) if key in self._fields}
-        return self._replace(**fields, settings=self.settings | changes)
-
-    def check(self, **settings: Any) -> parity.Report:
-        """Judge the port."""
-        with jax.numpy_rank_promotion("allow"):
-            return parity.check_port(*self[:-1], **self.settings | settings)
-
-
-# Layers of a port.
-
-
-def dense(params: Any, x: jax.Array) -> jax.Array:
-    """Torch's Linear."""
-    return x @ params["kernel"] + params["bias"]
-
-
-def layer_norm(params: Any, x: jax.Array) -> jax.Array:
-    """Torch's LayerNorm over the features."""
-    mean = x.mean(1, keepdims=True)
-    variance = ((x - mean) ** 2).mean(1, keepdims=True)
-    return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * params["scale"] + params["bias"]
-
-
-def cross_entropy_of_labels(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Of each row."""
-    return optax.softmax_cross_entropy_with_integer_labels(x, y)
-
-
-def multi_steps(
-    optimizer: optax.GradientTransformation, every: int
-) -> optax.GradientTransformation:
-    """A step for the mean of so many gradients, which are added in their own type."""
-    steps = optax.MultiSteps(optimizer, every, accumulator_dtype=None)  # type: ignore[arg-type]
-    return steps.gradient_transformation()
 
 
 def _convolve(params: Any, x: jax.Array) -> jax.Array:
@@ -146,7 +89,7 @@ def clean(seed: int) -> Clean:
     batches = [(_normal(rng, n, *shape), objective.targets(rng, n)) for n in sizes]
 
     divisor = rows * objective.outputs if objective.summed else 1
-    torch_optimizer, optimizer, settings = _optimizer(rng, said, module, divisor, steps)
+    torch_optimizer, optimizer, further = _optimizer(rng, said, module, divisor, steps)
 
     def stages(params: Any, x: jax.Array) -> dict[str, jax.Array]:
         seen = {}
@@ -154,22 +97,13 @@ def clean(seed: int) -> Clean:
             x = seen[str(i)] = function(params.get(str(i)), x)
         return seen
 
-    if rng.random() < 0.3:
-        settings["activations"] = stages
-        said.append("activations")
+    activations = stages if rng.random() < 0.3 else None
+    said += ["activations"] * (activations is not None)
     last = str(len(layers) - 1)
+    run = TorchRun(module, objective.torch_loss, torch_optimizer, batches, **further)
     apply = lambda params, x: stages(params, x)[last]  # noqa: E731
-    case = Case(
-        module,
-        objective.torch_loss,
-        torch_optimizer,
-        apply,
-        objective.loss,
-        optimizer,
-        batches,
-        settings,
-    )
-    return Clean(case, ", ".join(said))
+    port = Port(apply, objective.loss, optimizer, activations=activations)
+    return Clean(Case(run, port), ", ".join(said))
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -212,7 +146,7 @@ def _network(
     for inputs, width in itertools.pairwise(widths[:-1]):
         layers.append((nn.Linear(inputs, width), dense))
         if normalised:
-            layers.append((nn.LayerNorm(width), layer_norm))
+            layers.append((nn.LayerNorm(width), normalise))
         layers.append(activate())
     layers.append((nn.Linear(widths[-2], outputs), dense))
     hidden = f", {name}{', LayerNorm' * normalised}" * (depth > 1)
@@ -323,7 +257,7 @@ def _plain_loss(name: str, settings: dict[str, Any]) -> Callable[..., Any] | Non
         case "bce_with_logits" if known:
             return lambda x, y: optax.sigmoid_binary_cross_entropy(x, y).mean()
         case "cross_entropy" if known:
-            return lambda x, y: cross_entropy_of_labels(x, y).mean()
+            return lambda x, y: picked(x, y).mean()
         case "kl_div" if settings["reduction"] == "batchmean":
             return lambda x, y: optax.kl_divergence(x, y).mean()
     return None
@@ -339,7 +273,7 @@ def _labels(rng: np.random.Generator, rows: int, *, classes: int, ignoring: bool
 def _optimizer(
     rng: np.random.Generator, said: list[str], module: nn.Module, divisor: int, steps: int
 ) -> tuple[torch.optim.Optimizer, optax.GradientTransformation, dict[str, Any]]:
-    """Torch's, the port's, and further arguments of `parity.check_port`."""
+    """Torch's, the port's, and further fields of the run."""
     name = str(rng.choice(["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]))
     settings: dict[str, Any] = {"lr": float(10 ** rng.uniform(-3, -2))}
     if rng.random() < 0.4:
@@ -366,7 +300,7 @@ def _optimizer(
     further: dict[str, Any] = {}
     lr: Any = settings["lr"]
     if rng.random() < 0.3:
-        further["torch_scheduler"], lr = _schedule(rng, said, torch_optimizer, lr, steps)
+        further["scheduler"], lr = _schedule(rng, said, torch_optimizer, lr, steps)
         if rng.random() < 0.5:
             further["steps_per_epoch"] = int(rng.integers(2, 4))
             lr = optim.per_epoch(lr, further["steps_per_epoch"])
@@ -376,7 +310,7 @@ def _optimizer(
         optimizer = optim.from_torch(torch_optimizer, lr=lr)
     if rng.random() < 0.2:
         limit = float(10 ** rng.uniform(-2, 1))
-        further["torch_before_step"] = partial(nn.utils.clip_grad_norm_, max_norm=limit)
+        further["before_step"] = partial(nn.utils.clip_grad_norm_, max_norm=limit)
         optimizer = optax.chain(optim.clip_grad_norm(limit), optimizer)
         said.append(f"clipped to {limit:.3g}")
     if rng.random() < 0.1:
@@ -465,7 +399,7 @@ class Alarm(NamedTuple):
 
 
 def run(seed: int) -> Alarm | None:
-    """Judge a right port; None if it passes."""
+    """Verify a right port; None if it passes."""
     case, description = clean(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -479,11 +413,6 @@ def run(seed: int) -> Alarm | None:
     tier = next((t.precision for t in report.tiers if t.first_divergence), "")
     why = f"{tier} {report.first_divergence or ''} {'; '.join(report.reasons)}".strip()
     return Alarm(seed, report.verdict, why, description)
-
-
-def one_line(error: Exception) -> str:
-    """What kind of error, and how it begins."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
 
 
 def progress(description: str, items: Sequence[Any]) -> Iterable[Any]:
@@ -506,7 +435,7 @@ def summary(alarms: Sequence[Alarm], count: int, seconds: float) -> str:
 
 
 def main() -> None:
-    """Judge them, say what came of it, and exit with 1 after an alarm."""
+    """Verify them, print the result, and exit with 1 if one does not pass."""
     parser = argparse.ArgumentParser(description="Right ports at random, which have to pass.")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0, help="of the first")

@@ -36,7 +36,18 @@ from jaxdnn.parity.port import Arrays, State
 from jaxdnn.parity.report import Tier
 from jaxdnn.parity.runner import Runner
 
-__all__ = ["NO_ROUNDINGS", "Roundings", "excess", "horizon", "notes", "sample_seen", "tier"]
+__all__ = [
+    "NO_ROUNDINGS",
+    "Roundings",
+    "Squares",
+    "add",
+    "betas_of",
+    "excess",
+    "horizon",
+    "notes",
+    "sample_seen",
+    "tier",
+]
 
 ALLOWED = 3.0
 """Times torch's own root mean square error, beyond one unit in the last place. Right ports, whose
@@ -118,13 +129,21 @@ def sample_seen(
         bound = sum(_correction_error(beta, step + 1) for beta in betas) + 4 * _UNIT
         port, found = _without_bias_correction_error(before, exact, port, bound=bound)
         correction = max(correction, found)
-    added = _added(roundings, exact, torch, port, step=step)
-    return added._replace(correction=correction)
+    return add(roundings, exact, torch, port, step=step)._replace(correction=correction)
 
 
-def _added(
+def add(
     roundings: Roundings, exact: Observation, torch: Observation, port: Observation, *, step: int
 ) -> Roundings:
+    """Add one step that all three took from the same state.
+
+    Args:
+      roundings: of the states before.
+      exact: torch's step in float64.
+      torch: torch's step in float32.
+      port: the port's step in float32.
+      step: its number.
+    """
     squares, worst = dict(roundings.squares), dict(roundings.worst)
     magnitudes = dict(roundings.magnitudes)
     for key, truth in exact.items():

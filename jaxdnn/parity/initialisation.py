@@ -1,4 +1,4 @@
-"""Whether a port draws its start from the distributions that torch draws from."""
+"""Whether a port draws its initial parameters from the distributions that torch draws from."""
 
 import itertools
 import math
@@ -22,19 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["check_initialisation"]
 
 _VALUES = 20_000
-"""Numbers of each parameter on each side: of a uniform one, a scale 3 % off is seen."""
+"""Numbers of each parameter on each side: enough to see that the scale of a uniform distribution is
+3% off."""
 
 _FALSE_ALARM = 1e-9
-"""The probability that two equal distributions are called different."""
+"""The probability with which one test calls two equal distributions different. With three tests for
+each of some tens of parameters, a false alarm stays below one in ten million."""
 
 _DEVIATIONS = 6.1
-"""As improbable, of a normal variable."""
+"""How many standard errors a normal variable exceeds with that probability."""
 
 _FEWEST_DRAWS = 32
-"""So that a correlation of 0.95 over the draws is no accident."""
+"""Of independent draws, 32 pairs correlate by 0.95 with a probability below 1e-15."""
 
 _ALIKE = 1e-4
-"""A named distribution is ruled out below this probability."""
+"""A distribution is not named below this probability: a name needs more than no alarm."""
 
 
 def check_initialisation(
@@ -45,23 +47,23 @@ def check_initialisation(
     to_torch: Callable[[PyTree], Arrays] | None = None,
     seed: int = 0,
 ) -> Report:
-    r"""Draw many starts on both sides and compare the distribution of each parameter.
+    r"""Draw many initial parameters on both sides and compare the distribution of each parameter.
 
     Two samples are called different by the two-sided test of Kolmogorov and Smirnov, whose
     statistic is the largest distance of the empirical distribution functions,
     :math:`D = \sup_x |F_n(x) - G_m(x)|`, or by their means or standard deviations, each at a level
-    of :math:`10^{-9}`. Besides, no two parameters of the port may be drawn from one key, and
+    of :math:`10^{-9}`. In addition, no two parameters of the port may be drawn from one key, and
     another key must give other numbers.
 
     Args:
-      torch_init: makes a module with a fresh start.
-      init: ``key -> params``.
+      torch_init: makes a module with newly drawn parameters.
+      init: ``key -> params``; it is jitted and vmapped.
       from_torch: ``{torch name: array} -> params``, as for `check_port`.
       to_torch: its inverse.
-      seed: of both sides' draws.
+      seed: for the draws of both sides.
 
     Returns:
-      A `Report` with one tier, ``"draws"``; a divergence is in the phase ``start``.
+      A `Report` with one tier, ``"draws"``; a divergence has the phase ``start``.
 
     Raises:
       ValueError: the parameters do not correspond.
@@ -82,7 +84,7 @@ def check_initialisation(
     """
     from reference_torch.parity import description, training_run
 
-    torch_draws = training_run.starts(torch_init, seed=seed)
+    torch_draws = training_run.initial_draws(torch_init, seed=seed)
     first = next(torch_draws)
     shapes = {name: array.shape for name, array in first.items()}
     if to_torch is None:
@@ -93,9 +95,9 @@ def check_initialisation(
     theirs = _pooled(itertools.islice(itertools.chain([first], torch_draws), draws))
     keys = jax.random.split(jax.random.key(seed), draws)
     drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(init))(keys))
-    starts = [to_torch(jax.tree.map(lambda leaf: leaf[i], drawn)) for i in range(draws)]  # noqa: B023
-    _require_same(shapes, starts[0])
-    ours = _pooled(iter(starts))
+    ported = [to_torch(jax.tree.map(lambda leaf: leaf[i], drawn)) for i in range(draws)]  # noqa: B023
+    _require_same(shapes, ported[0])
+    ours = _pooled(iter(ported))
 
     statistics, divergence, trap = {}, None, None
     for name in shapes:
@@ -136,8 +138,8 @@ def _pooled(draws: Iterator[Arrays]) -> Arrays:
     return {name: array[:: max(1, len(array) // _VALUES)] for name, array in values.items()}
 
 
-def _require_same(shapes: dict[str, tuple[int, ...]], start: Arrays) -> None:
-    ours = {name: array.shape for name, array in start.items()}
+def _require_same(shapes: dict[str, tuple[int, ...]], initial: Arrays) -> None:
+    ours = {name: array.shape for name, array in initial.items()}
     if ours != shapes:
         differing = sorted(
             name for name in ours.keys() | shapes.keys() if ours.get(name) != shapes.get(name)
@@ -148,7 +150,7 @@ def _require_same(shapes: dict[str, tuple[int, ...]], start: Arrays) -> None:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> tuple[float, bool]:
-    """The statistic, and whether the two may be of one distribution."""
+    """The statistic, and whether both may have one distribution."""
     if np.all(one == one[0]) or np.all(other == other[0]):
         same = bool(np.all(one == other[0]) and np.all(other == one[0]))
         return float(not same), same
@@ -160,7 +162,7 @@ def _distance(one: np.ndarray, other: np.ndarray) -> tuple[float, bool]:
 
 
 def _is_alike(values: np.ndarray, drawn: np.ndarray) -> bool:
-    """Whether values may be of a known distribution: stricter, since a name needs more."""
+    """Whether values may have a known distribution, with a stricter test than `_distance`."""
     spreads = abs(_deviations(np.square(values), np.square(drawn)))
     return _kolmogorov_smirnov(values, drawn)[1] > _ALIKE and spreads < 4
 
@@ -180,24 +182,24 @@ def _kolmogorov_smirnov(one: np.ndarray, other: np.ndarray) -> tuple[float, floa
 
 
 def _repeated(drawn: PyTree, to_torch: Callable[[PyTree], Arrays]) -> tuple[str, str] | None:
-    """A parameter whose numbers go with those of another over many draws, or stay the same."""
+    """A parameter whose numbers follow those of another over many draws, or stay the same."""
     paths = jax.tree_util.tree_leaves_with_path(drawn)
     names = _torch_names(drawn, to_torch)
-    # The first numbers of each leaf: of one key, they are the same or in proportion.
+    # The first numbers of each leaf: drawn from one key, they are equal or in proportion.
     firsts = [leaf.reshape(len(leaf), -1)[:, :4] for _, leaf in paths]
     for name, values in zip(names, firsts, strict=True):
         if np.ptp(values) and not np.any(np.ptp(values, axis=0)):
             return name, "with any other key"
     random = [(n, v) for n, v in zip(names, firsts, strict=True) if np.all(np.ptp(v, axis=0))]
     for (one, a), (other, b) in itertools.combinations(random, 2):
-        together = np.corrcoef(a, b, rowvar=False)[: a.shape[1], a.shape[1] :]
-        if len(a) >= _FEWEST_DRAWS and np.max(np.abs(together)) > 0.95:
+        correlations = np.corrcoef(a, b, rowvar=False)[: a.shape[1], a.shape[1] :]
+        if len(a) >= _FEWEST_DRAWS and np.max(np.abs(correlations)) > 0.95:
             return other, one
     return None
 
 
 def _torch_names(drawn: PyTree, to_torch: Callable[[PyTree], Arrays]) -> list[str]:
-    """What torch calls each leaf, or else its path."""
+    """Torch's name for each leaf, or else its path."""
     paths, structure = jax.tree_util.tree_flatten_with_path(drawn)
     numbered = [np.full(leaf.shape[1:], i, np.float64) for i, (_, leaf) in enumerate(paths)]
     found = to_torch(jax.tree.unflatten(structure, numbered))

@@ -1,4 +1,4 @@
-"""The way back from a parameter tree to torch's tensors, found from the way there."""
+"""The inverse of ``from_torch``: from a parameter tree back to torch's tensors."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ __all__ = ["Layout", "trace"]
 Arrays = dict[str, np.ndarray]
 
 _LARGE = 2**15
-"""Elements beyond which an array does not fit the nearest cache."""
+"""Elements beyond which an array of float64 does not fit the first or second cache (256 kB)."""
 
 
 class Layout(NamedTuple):
@@ -22,8 +22,8 @@ class Layout(NamedTuple):
 
     Attributes:
       to_torch: from a tree like the parameters to arrays by torch name.
-      only_torch: parameters of torch that do not reach the port, wholly or in part.
-      only_port: leaves of the port that do not come from torch, wholly or in part.
+      only_torch: parameters of torch of which some elements do not reach the port.
+      only_port: leaves of the port of which some elements do not come from torch.
     """
 
     to_torch: Callable[[PyTree], Arrays]
@@ -32,15 +32,15 @@ class Layout(NamedTuple):
 
 
 def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int, ...]]) -> Layout:
-    """Follow every element through ``from_torch``, which may reorder, reshape, split and stack.
+    """Invert ``from_torch``, which may reorder, reshape, split and stack, element by element.
 
     Args:
       from_torch: from arrays by torch name to a parameter tree. It moves numbers and does not
         change them.
-      shapes: of torch's parameters.
+      shapes: of torch's parameters, by name.
 
     Returns:
-      The way back, and what has no counterpart.
+      The inverse, and what has no counterpart.
 
     Raises:
       ValueError: ``from_torch`` changes numbers, or takes one twice, so that its inverse has to be
@@ -55,7 +55,7 @@ def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int
     numbered, count = {}, 0
     for name, shape in shapes.items():
         size = int(np.prod(shape, dtype=int))
-        # From 1, so that 0 is what does not come from torch.
+        # From 1, since 0 marks what does not come from torch.
         numbered[name] = np.arange(count + 1, count + size + 1, dtype=np.float64).reshape(shape)
         count += size
     paths = jax.tree_util.tree_leaves_with_path(from_torch(dict(numbered)))
@@ -99,16 +99,16 @@ def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int
 def _move(
     positions: np.ndarray, leaves: list[np.ndarray]
 ) -> Callable[[list[ArrayLike]], np.ndarray]:
-    """Where a tensor's elements lie among all leaves: if possible, a leaf with its axes turned."""
+    """Read a tensor from the leaves: one leaf with its axes permuted if possible, else a gather."""
     ends = np.cumsum([np.size(leaf) for leaf in leaves])
     first = int(np.searchsorted(ends, positions.flat[0], side="right")) if positions.size else 0
     start, shape = int(ends[first] - np.size(leaves[first])), np.shape(leaves[first])
     if positions.size == np.size(leaves[first]) and positions.ndim == len(shape):
         ordered = np.arange(positions.size).reshape(shape) + start
         for axes in itertools.permutations(range(positions.ndim)):
-            turned = ordered.transpose(axes)
-            if turned.shape == positions.shape and np.array_equal(turned, positions):
-                return lambda arrays: _turned(arrays[first], axes)
+            permuted = ordered.transpose(axes)
+            if permuted.shape == positions.shape and np.array_equal(permuted, positions):
+                return lambda arrays: _transposed(arrays[first], axes)
 
     def gather(arrays: list[ArrayLike]) -> np.ndarray:
         return np.asarray(np.concatenate([np.ravel(array) for array in arrays])[positions])
@@ -116,8 +116,9 @@ def _move(
     return gather
 
 
-def _turned(array: ArrayLike, axes: tuple[int, ...]) -> np.ndarray:
-    # To compare a large view with torch's rows jumps through memory; XLA turns it block by block.
+def _transposed(array: ArrayLike, axes: tuple[int, ...]) -> np.ndarray:
+    # Comparing a transposed view with torch's rows would jump through memory; XLA transposes it
+    # block by block.
     if isinstance(array, jax.Array) and array.size > _LARGE and axes != tuple(range(array.ndim)):
         return np.asarray(array.transpose(axes))
     return np.asarray(array).transpose(axes)

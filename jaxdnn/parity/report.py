@@ -1,4 +1,4 @@
-"""What a comparison found, for a reader, a program and a page."""
+"""The result of a comparison, as text, JSON and HTML."""
 
 import dataclasses
 import html
@@ -21,20 +21,20 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 
 @dataclass(frozen=True)
 class Tier:
-    """What one precision showed.
+    """The result in one precision.
 
     Attributes:
-      precision: ``"float64"`` or ``"float32"``.
+      precision: ``"float64"`` or ``"float32"``; for initial parameters, ``"draws"``.
       steps: in float64, how many were compared; in float32, how many states.
-      errors: of each tensor. In float64 the largest error, relative to its largest magnitude so
-        far; in float32 how many times further from float64 than torch the port is.
+      errors: for each tensor, in float64 the largest error relative to its largest magnitude so
+        far, in float32 how many times torch's own error the port's is.
       allowed: the largest error that passes.
-      first_divergence: None, or where the error is beyond it first.
-      movement: in float64, of each parameter: its last error relative to how far it has moved.
+      first_divergence: None, or where the error exceeds it first.
+      movement: in float64, for each parameter its last error relative to how far it has moved.
       resynchronised: in float64, the steps before which the port was set to torch's state, because
         rounding had grown beyond what is allowed while the step itself agreed.
-      horizon: in float32, the step at which two right runs part, whose starts differ by one unit in
-        the last place; None if they do not.
+      horizon: in float32, the step at which two right runs part whose initial parameters differ by
+        one unit in the last place; None if they do not.
     """
 
     precision: str
@@ -57,16 +57,16 @@ class Tier:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict on a port, and what it rests on.
+    """The verdict on a port, and the evidence for it.
 
     Attributes:
       verdict: ``"pass"``, ``"fail"`` or ``"inconclusive"``.
-      tiers: what each precision showed.
+      tiers: the result in each precision.
       trap: None, or the name of the mistake in `jaxdnn.parity.TRAPS`.
-      mended: with ``trap``, what came of the comparison without the mistake.
+      mended: with ``trap``, the result of the comparison without the mistake.
       reasons: why it is inconclusive.
-      notes: what a reader should know besides.
-      environment: of both sides.
+      notes: remarks that change no verdict.
+      environment: versions, devices and arithmetic of both sides.
     """
 
     verdict: Verdict
@@ -88,7 +88,7 @@ class Report:
         return next((t.first_divergence for t in self.tiers if t.first_divergence), None)
 
     def explanation(self) -> list[tuple[str, str]]:
-        """What is said below the table, as pairs of a heading and a text."""
+        """The text below the table, as pairs of a heading and a sentence."""
         said = []
         for tier in self.tiers:
             if tier.first_divergence:
@@ -102,7 +102,7 @@ class Report:
                     ("cause", f"{self.trap}: {trap.explanation}"),
                     ("torch computes", trap.torch),
                     ("the port computes", trap.port),
-                    ("mend", trap.mend),
+                    ("fix", trap.mend),
                 ]
             if self.mended:
                 said.append(("without the mistake", self.mended))
@@ -126,7 +126,7 @@ class Report:
         return rows
 
     def __str__(self) -> str:
-        """A table and what follows from it, at most 100 columns wide."""
+        """The table and the explanation, at most 100 columns wide."""
         from rich.console import Console
         from rich.table import Table
 
@@ -143,7 +143,7 @@ class Report:
         return "\n".join(line.rstrip() for line in lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in types that JSON knows; a number that is not finite is a string."""
+        """The whole report in JSON's types; a number that is not finite becomes a string."""
         contents = dataclasses.asdict(self)
         contents |= {"ok": self.ok, "first_divergence": _plain(self.first_divergence)}
         if self.trap is not None:
@@ -151,11 +151,11 @@ class Report:
         return _plain(contents)
 
     def to_json(self) -> str:
-        """Everything, as one JSON object."""
+        """The whole report as one JSON object."""
         return json.dumps(self.to_dict(), allow_nan=False)
 
     def to_html(self, *, title: str = "Port from torch to JAX") -> str:
-        """A page that stands alone.
+        """The report as a self-contained page.
 
         Args:
           title: its heading.
@@ -164,7 +164,7 @@ class Report:
 
 
 def page(title: str, reports: list[tuple[str | None, Report]]) -> str:
-    """Several reports on one page that stands alone, each under its heading."""
+    """Several reports on one self-contained page, each under its heading."""
     sections = []
     for heading, report in reports:
         rows = "".join(
@@ -208,7 +208,7 @@ section {{ margin-bottom: 3rem }}
 
 
 def _phases(tier: Tier) -> tuple[str, ...]:
-    """Those up to the divergence: what is later follows from it."""
+    """Those up to the divergence; later differences follow from it."""
     if tier.first_divergence is None:
         return PHASES
     return PHASES[: PHASES.index(tier.first_divergence.phase) + 1]
@@ -233,12 +233,12 @@ def _sentence(tier: Tier) -> str:
 
 def _summary(tier: Tier) -> str:
     if tier.precision == "draws":
-        return f"{tier.steps} starts on each side; the error is that of Kolmogorov and Smirnov"
+        return f"{tier.steps} draws on each side; the error is the Kolmogorov-Smirnov statistic"
     if tier.precision == "float32":
         text = f"one step from each of {tier.steps} states of torch's run; "
         if tier.horizon is None:
-            return text + "two right runs an ulp apart at the start stay together"
-        return text + f"two right runs an ulp apart at the start part at step {tier.horizon}"
+            return text + "two right runs that begin one ulp apart stay together"
+        return text + f"two right runs that begin one ulp apart part at step {tier.horizon}"
     text = f"{tier.steps} step{'s' * (tier.steps != 1)} compared"
     if tier.first_divergence is None:
         text += f", at most {tier.allowed:.0e} apart"

@@ -1,4 +1,4 @@
-"""The state of an optax transformation, by the names that torch gives its tensors."""
+"""The state of an optax transformation, under the names that torch gives its tensors."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,9 +14,9 @@ __all__ = ["optimizer_tensors", "parts", "restore"]
 
 Arrays = dict[str, np.ndarray]
 
-# For each state, the torch optimisers that have the same, and what they call it. Other pairs are
-# not comparable one by one: optax's momentum under RMSprop, say, has been multiplied by the
-# learning rate already.
+# For each state, the torch optimisers that have the same one, and their names for its fields. Other
+# pairs cannot be compared directly: optax's momentum under RMSprop, for example, has already been
+# multiplied by the learning rate.
 _OPTAX_FIELDS: dict[type, tuple[set[str], dict[str, str]]] = {
     optax.TraceState: ({"SGD"}, {"trace": "momentum_buffer"}),
     optax.ScaleByAdamState: ({"Adam", "AdamW"}, {"mu": "exp_avg", "nu": "exp_avg_sq"}),
@@ -41,12 +41,12 @@ def optimizer_tensors(
     like: PyTree,
     optimizer: str | None = None,
 ) -> Arrays:
-    """What can be compared with the state of a torch optimiser.
+    """The tensors that can be compared with the state of a torch optimiser.
 
     Args:
       opt_state: of any optax transformation, `jaxdnn.optim`'s included.
       to_torch: from a tree like the parameters to arrays by torch name.
-      like: the parameters; states that are not trees like them are passed over.
+      like: the parameters; states that are not trees like them are left out.
       optimizer: the class of torch's optimiser, ``"SGD"``; None for whichever fits.
 
     Returns:
@@ -71,7 +71,7 @@ def restore(
     like: PyTree,
     optimizer: str | None,
 ) -> optax.OptState:
-    """The same state with the tensors of a torch optimiser in it, where they correspond.
+    """The state with the tensors of a torch optimiser in it, where they correspond.
 
     Args:
       opt_state: of any optax transformation; its counts stay as they are.
@@ -102,7 +102,7 @@ def restore(
 
 
 def parts(opt_state: optax.OptState) -> list[Any]:
-    """The states that a torch optimiser has too, of all that a transformation is made of."""
+    """Those states inside a transformation's state that a torch optimiser has too."""
     return list(filter(_is_known, jax.tree.leaves(opt_state, is_leaf=_is_known)))
 
 

@@ -63,14 +63,14 @@ def test_the_flag_is_set_where_it_is_needed_and_known(
         assert os.environ["XLA_FLAGS"] == after
 
 
-def test_the_compiler_of_the_tests_is_to_be_trusted() -> None:
-    assert environment.canaries() == ()
+def test_the_compiler_of_the_tests_can_be_trusted() -> None:
+    assert environment.compiler_checks() == ()
 
 
 def outside(flags: str) -> tuple[str, ...]:
     program = (
         "import json; from jaxdnn.parity import environment; "
-        "print(json.dumps(environment.canaries()))"
+        "print(json.dumps(environment.compiler_checks()))"
     )
     result = subprocess.run(
         [sys.executable, "-c", program],
@@ -88,9 +88,9 @@ def outside(flags: str) -> tuple[str, ...]:
     or jax.default_backend() != "cpu",
     reason="the miscompile is of jaxlib 0.10.2 on x86-64 CPUs",
 )
-def test_without_the_flag_the_canary_sings() -> None:
+def test_without_the_flag_the_check_fails() -> None:
     [said] = outside("")
-    assert said.startswith("the compiler is not to be trusted: of 32,769 sums of three squares")
+    assert said.startswith("the compiler cannot be trusted: of 32,769 sums of three squares")
     assert f"set XLA_FLAGS={FLAG} before Python starts" in said
 
 

@@ -20,8 +20,7 @@ from torch import nn
 import reference_torch
 from jaxdnn import parity
 from jaxdnn.errors import CheckpointError
-from jaxdnn.parity import check, naming
-from jaxdnn.parity.source import Recording
+from jaxdnn.parity import naming, source
 from reference_torch.parity import recording
 
 STEPS, SAMPLES = 4, 6
@@ -92,7 +91,7 @@ def live() -> dict[str, parity.Report]:
     run = settings()
     given = run["module"], run["loss"], run["optimizer"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check, "_name", lambda *_: naming.Name(None))
+        patch.setattr(naming, "name", lambda *_: naming.Name(None))
         return {
             name: parity.check_port(*given, *port, run["batches"], samples=SAMPLES)
             for name, port in ports().items()
@@ -196,9 +195,9 @@ def test_every_type_survives(dtype: Any, tmp_path: Path) -> None:
     steps = [{"grad/w": array}, {"grad/w": array[:0]}, {"loss": array[0, 0]}]
     steps = [step | {"param/w": array} for step in steps]
     recording.write(tmp_path / "a", {"run": recording.Recorded(header, {"param/w": array}, steps)})
-    found = Recording(tmp_path / "a")
+    found = source.recording(tmp_path / "a")
     assert found.header["steps"] == 3
-    np.testing.assert_array_equal(found.start()["param/w"], array)
+    np.testing.assert_array_equal(found.initial["param/w"], array)
     first, second, third = found.steps()
     assert first["grad/w"].dtype == array.dtype.newbyteorder("=")
     np.testing.assert_array_equal(first["grad/w"], array)

@@ -80,7 +80,7 @@ def test_text_of_a_failure_says_where_and_what_and_why() -> None:
     assert f"cause gelu-tanh: {trap.explanation}" in said
     assert f"torch computes {trap.torch}" in said
     assert f"the port computes {trap.port}" in said
-    assert f"mend {trap.mend}" in said
+    assert f"fix {trap.mend}" in said
     assert "without the mistake the two agree" in said
     assert f"float64 grad {NAME} 3.2e-03" in said
     # What comes after the divergence follows from it.

@@ -13,7 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.optim import lr_scheduler
 
-from jaxdnn.parity import TRAPS, loss_mistakes, optimizer_mistakes
+from jaxdnn.parity import TRAPS
+from jaxdnn.parity.mistakes import losses as loss_mistakes
+from jaxdnn.parity.mistakes import optimizers as optimizer_mistakes
 from jaxdnn.parity.traps import Kind
 from reference_torch import TorchRun
 from reference_torch.parity import mistakes

@@ -28,7 +28,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "init-fan-out": Trap(
         "initialisation",
-        "the port takes the outputs for the inputs, as of a transposed kernel",
+        "the port counts the outputs instead of the inputs, as for a transposed kernel",
         "uniform in +-1 / sqrt(fan_in)",
         "uniform in +-1 / sqrt(fan_out)",
         "variance_scaling(1/3, 'fan_in', 'uniform') of a kernel (in, out)",
@@ -42,14 +42,14 @@ TRAPS: dict[str, Trap] = {
     ),
     "init-zero-bias": Trap(
         "initialisation",
-        "flax starts biases at 0, torch's layers do not",
+        "flax initialises biases to 0, torch's layers do not",
         "uniform in +-1 / sqrt(fan_in)",
         "0",
         "a bias_init that draws uniformly in +-1 / sqrt(fan_in)",
     ),
     "init-key-reuse": Trap(
         "initialisation",
-        "the port draws parameters from one key, so they hold the same numbers",
+        "the port draws several parameters from one key, so they hold the same numbers",
         "every parameter its own numbers",
         "two parameters the same",
         "a key of its own for each, by jax.random.split",

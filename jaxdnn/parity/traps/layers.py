@@ -24,7 +24,7 @@ TRAPS: dict[str, Trap] = {
         "at 0 torch's derivative of a norm is 0, jax.numpy's NaN",
         "x / ||x||, and 0 at 0",
         "x / ||x||, which is 0/0 at 0",
-        "take the root of jnp.where(square > 0, square, 1), and 0 elsewhere",
+        "take the root of jnp.where(square > 0, square, 1), and 0 where square is 0",
     ),
     "max-tie-derivative": Trap(
         "layer",
@@ -35,7 +35,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "gelu-tanh": Trap(
         "layer",
-        "torch's GELU is exact, jax.nn.gelu the form with tanh",
+        "torch's GELU is exact, jax.nn.gelu by default the tanh approximation",
         "x Phi(x)",
         "x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
         "jax.nn.gelu(x, approximate=False)",
@@ -56,7 +56,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "batch-norm-momentum": Trap(
         "layer",
-        "torch's momentum is the share of the new, flax's that of the old",
+        "torch's momentum is the weight of the new value, flax's that of the old one",
         "running = (1 - m) running + m batch, m = 0.1",
         "running = m running + (1 - m) batch, m = 0.99 by default",
         "flax's momentum is 1 minus torch's; its variance is biased besides",
@@ -70,7 +70,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "linear-transposed": Trap(
         "layer",
-        "Linear's weight is (out, in); of a square one no shape tells",
+        "Linear's weight is (out, in); the shape of a square one does not show it",
         "x W^T + b",
         "x W + b",
         "transpose the weight in from_torch",
@@ -84,7 +84,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "conv-flipped": Trap(
         "layer",
-        "layers of neural networks correlate; a convolution proper flips the kernel",
+        "layers of neural networks correlate; a true convolution flips the kernel",
         "sum over i of x[t + i] w[i]",
         "sum over i of x[t - i] w[i]",
         "jax.lax.conv_general_dilated, which does not flip",
@@ -112,7 +112,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "dropout-masks": Trap(
         "layer",
-        "the port drops nothing, or other elements than torch",
+        "the port drops nothing, or drops other elements than torch",
         "x m / (1 - p) with torch's random m",
         "x, or another m",
         "compare in eval mode, or give both sides the same masks",

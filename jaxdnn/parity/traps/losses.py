@@ -16,7 +16,7 @@ TRAPS: dict[str, Trap] = {
         "loss",
         "BCELoss takes probabilities; optax.sigmoid_binary_cross_entropy takes logits",
         "-y log x - (1-y) log(1-x)",
-        "the same of sigmoid(x)",
+        "the same with sigmoid(x) for x",
         "jaxdnn.losses.bce, or leave out the network's sigmoid on both sides",
     ),
     "pos-weight": Trap(
@@ -77,7 +77,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "label-smoothing": Trap(
         "loss",
-        "label smoothing mixes in 1/K for every class, the right one too",
+        "label smoothing mixes in 1/K for every class, including the right one",
         "(1-e) l[y] + e/K sum over k of l[k]",
         "none, e/(K-1) for the other classes only, or e/K added to a whole 1",
         "jaxdnn.losses.cross_entropy(..., label_smoothing=e)",

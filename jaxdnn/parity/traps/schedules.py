@@ -7,7 +7,7 @@ __all__ = ["TRAPS"]
 TRAPS: dict[str, Trap] = {
     "schedule-per-update": Trap(
         "schedule",
-        "torch's schedule goes on when it is told to, here once an epoch; optax's at every update",
+        "torch's schedule advances when it is called, here once an epoch; optax's at every update",
         "lr(t // steps per epoch)",
         "lr(t)",
         "jaxdnn.optim.per_epoch(schedule, steps_per_epoch)",
@@ -35,7 +35,7 @@ TRAPS: dict[str, Trap] = {
     ),
     "cosine-alpha": Trap(
         "schedule",
-        "optax's alpha is a share of the learning rate, torch's eta_min a learning rate",
+        "optax's alpha is a fraction of the learning rate, torch's eta_min a learning rate",
         "ends at eta_min",
         "ends at lr eta_min, or at 0",
         "alpha = eta_min / lr, or jaxdnn.optim.cosine_annealing_lr",

@@ -1,0 +1,32 @@
+"""All mistakes."""
+
+import itertools
+
+from tests.parity.mutations import (
+    data,
+    initialisation,
+    layers,
+    losses,
+    optimizers,
+    precision,
+    schedules,
+)
+
+__all__ = ["MUTATIONS", "NO_RIGHT_PASS"]
+
+TABLES = (
+    losses.LOSS,
+    losses.REDUCTION,
+    layers.LAYER,
+    optimizers.OPTIMIZER,
+    schedules.SCHEDULE,
+    initialisation.INITIALISATION,
+    data.DATA,
+    precision.PRECISION,
+)
+MUTATIONS = tuple(itertools.chain.from_iterable(TABLES))
+
+NO_RIGHT_PASS = {
+    "unused-decays": "a parameter whose gradient is always 0 makes any comparison inconclusive"
+}
+"""Mutations whose right port does not pass either, and why that is right."""
