@@ -1,5 +1,6 @@
 """Whether a port draws its initial parameters from the distributions that torch draws from."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from jaxdnn.parity import environment, layout
 from jaxdnn.parity.compare import Divergence
 from jaxdnn.parity.port import Arrays
 from jaxdnn.parity.report import Report, Tier
+from jaxdnn.parity.runner import quickly_compiled
 
 if TYPE_CHECKING:
     import torch
@@ -72,10 +74,10 @@ def check_initialisation(
       >>> import jax, jax.numpy as jnp, torch
       >>> from jaxdnn import models
       >>> check_initialisation(
-      ...     lambda: torch.nn.Sequential(torch.nn.Linear(8, 4)),
+      ...     lambda: torch.nn.Sequential(torch.nn.Linear(30, 200)),
       ...     lambda key: {"0": {
-      ...         "kernel": jax.nn.initializers.lecun_normal()(key, (8, 4)),
-      ...         "bias": jnp.zeros(4)}}).trap
+      ...         "kernel": jax.nn.initializers.lecun_normal()(key, (30, 200)),
+      ...         "bias": jnp.zeros(200)}}).trap
       'init-lecun-normal'
 
     Reference:
@@ -94,7 +96,7 @@ def check_initialisation(
     draws = int(np.clip(math.ceil(_VALUES / min(sizes)), _FEWEST_DRAWS, 4000))
     theirs = _pooled(itertools.islice(itertools.chain([first], torch_draws), draws))
     keys = jax.random.split(jax.random.key(seed), draws)
-    drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(init))(keys))
+    drawn = jax.tree.map(np.asarray, quickly_compiled(jax.vmap(init))(keys))
     ported = [to_torch(jax.tree.map(lambda leaf: leaf[i], drawn)) for i in range(draws)]  # noqa: B023
     _require_same(shapes, ported[0])
     ours = _pooled(iter(ported))
@@ -208,24 +210,27 @@ def _torch_names(drawn: PyTree, to_torch: Callable[[PyTree], Arrays]) -> list[st
     return [known.get(i, name) for i, name in enumerate(spelled)]
 
 
+_KNOWN = {
+    "init-lecun-normal": initializers.lecun_normal(),
+    "init-kaiming-uniform": initializers.kaiming_uniform(),
+    "init-glorot": initializers.glorot_uniform(),
+    "init-fan-out": initializers.variance_scaling(1 / 3, "fan_out", "uniform"),
+    "init-normal-std": initializers.normal(),
+}
+"""What ports draw from instead of torch's distribution, as the catalogue names it."""
+
+
 def _name(values: np.ndarray, shape: tuple[int, ...], seed: int) -> str | None:
     if not np.any(values):
         return "init-zero-bias" if len(shape) == 1 else None
-    uniform = initializers.variance_scaling(1 / 3, "fan_out", "uniform")
-    known = {
-        "init-lecun-normal": initializers.lecun_normal(),
-        "init-kaiming-uniform": initializers.kaiming_uniform(),
-        "init-glorot": initializers.glorot_uniform(),
-        "init-fan-out": uniform,
-        "init-normal-std": initializers.normal(),
-    }
     kernel = (*shape[2:], shape[1], shape[0]) if len(shape) > 1 else shape
-    for name, initializer in known.items():
-        if len(shape) < 2 and name != "init-normal-std":
-            continue
-        draws = max(1, _VALUES // math.prod(kernel))
-        keys = jax.random.split(jax.random.key(seed + 1), draws)
-        drawn = np.ravel(jax.vmap(lambda key: initializer(key, kernel))(keys))  # noqa: B023
-        if _is_alike(values, drawn):
-            return name
-    return None
+    # The others need the fans of a kernel.
+    names = _KNOWN if len(shape) > 1 else ["init-normal-std"]
+    return next((n for n in names if _is_alike(values, _drawn(n, kernel, seed + 1))), None)
+
+
+@functools.lru_cache(maxsize=16)
+def _drawn(name: str, kernel: tuple[int, ...], seed: int) -> np.ndarray:
+    draws = max(1, _VALUES // math.prod(kernel))
+    keys = jax.random.split(jax.random.key(seed), draws)
+    return np.ravel(quickly_compiled(jax.vmap(lambda key: _KNOWN[name](key, kernel)))(keys))

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxdnn.parity.compare import under
 from jaxdnn.parity.port import Port, State, take_step
-from jaxdnn.parity.runner import precision
+from jaxdnn.parity.runner import precision, quickly_compiled
 from jaxdnn.runtime.sharding import data_mesh
 
 __all__ = ["agreement"]
@@ -80,7 +80,7 @@ def _scan(step: Step, state: State, stacked: list[np.ndarray], count: int) -> Py
     def steps(state: State, batches: tuple[jax.Array, ...]) -> tuple[State, PyTree]:
         return jax.lax.scan(body, state, batches, length=count)
 
-    state, seen = _quickly_compiled(steps)(state, tuple(stacked))
+    state, seen = quickly_compiled(steps)(state, tuple(stacked))
     return seen, state.params
 
 
@@ -91,7 +91,7 @@ def _vmap(step: Step, state: State, stacked: list[np.ndarray], count: int) -> Py
         return jax.tree.map(lambda a: np.stack([np.asarray(a), factor * np.asarray(a)]), tree)
 
     both = State(two(state.params, 1.5), two(state.opt_state, 1), {})
-    batched = _quickly_compiled(jax.vmap(step, in_axes=(0, None), axis_size=2))
+    batched = quickly_compiled(jax.vmap(step, in_axes=(0, None), axis_size=2))
     seen, params = _loop(batched, both, stacked, count)
     return jax.tree.map(lambda leaf: leaf[:, 0], seen), jax.tree.map(lambda leaf: leaf[0], params)
 
@@ -101,17 +101,12 @@ def _sharded(step: Step, state: State, stacked: list[np.ndarray], count: int) ->
     mesh = data_mesh(2)
     replicated = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     divided = NamedSharding(mesh, PartitionSpec("data"))
-    compiled = _quickly_compiled(step)
+    compiled = quickly_compiled(step)
 
     def placed(state: State, batch: tuple[Any, ...]) -> tuple[State, Any, Any]:
         return compiled(state, jax.device_put(batch, divided))
 
     return _loop(placed, replicated, stacked, count)
-
-
-def _quickly_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Jitted without LLVM's optimisations, which take longer than they save in two calls."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def _distance(expected: PyTree, actual: PyTree) -> float:

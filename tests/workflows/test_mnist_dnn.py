@@ -2,10 +2,8 @@
 
 import dataclasses
 import inspect
-import itertools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,97 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from jaxdnn.runs.execution import Program
 
-import reference_torch.losses
-import reference_torch.models
-import reference_torch.parity.observe
-from jaxdnn import losses, models, parity, torch_compat
+from jaxdnn import torch_compat
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import CheckpointError, ConfigError
-from jaxdnn.runs.execution import Program
-from jaxdnn.training import History, TrainState
+from jaxdnn.training import History
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.workflows import mnist_dnn as reference
 
 KEY = jax.random.key(0)
 CONFIG = mnist_dnn.Config()
-
-Batches = Sequence[tuple[np.ndarray, np.ndarray]]
-
-
-def batches(data: MNIST, steps: int) -> Batches:
-    """Batches of 64 of shuffled epochs of 20,000 images; the 313th of each has only 32."""
-    orders = (np.random.default_rng(epoch).permutation(20_000) for epoch in itertools.count())
-    epochs = (np.array_split(order, range(64, len(order), 64)) for order in orders)
-    indices = itertools.islice(itertools.chain.from_iterable(epochs), steps)
-    return [(data.train_images[i], data.train_labels[i]) for i in indices]
-
-
-def tensors(data: Batches) -> Iterator[tuple[torch.Tensor, ...]]:
-    return (tuple(torch.tensor(array) for array in batch) for batch in data)
-
-
-REAL = (784, 512, 256, 128, 64, 10)
-SQUARE = (784, 64, 64, 10)  # the second weight has the shape of its transpose
-
-
-def _loss(
-    model: models.Model, reduction: losses.Reduction
-) -> Callable[[models.Params, jax.Array, jax.Array], jax.Array]:
-    def loss(params: models.Params, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits = model.apply(params, mnist_dnn.normalise(images, jnp.dtype("float64")))
-        return losses.cross_entropy(logits, labels, reduction=reduction)
-
-    return loss
-
-
-def _transpose_square_weight(params: models.Params) -> models.Params:
-    square = {**params["net.3"], "kernel": params["net.3"]["kernel"].T}
-    return {**params, "net.3": square}
-
-
-@pytest.mark.parametrize(
-    ("sizes", "momentum", "reduction", "convert", "step", "phase"),
-    [
-        pytest.param(REAL, 0.5, "mean", None, None, None, id="right"),
-        pytest.param(REAL, 0.5001, "mean", None, 1, "optimizer", id="momentum-0.5001"),
-        pytest.param(REAL, 0.5, "sum", None, 0, "loss", id="mean-turned-into-sum"),
-        pytest.param(SQUARE, 0.5, "mean", None, None, None, id="right-with-square-weight"),
-        pytest.param(
-            SQUARE, 0.5, "mean", _transpose_square_weight, 0, "loss", id="transposed-weight"
-        ),
-    ],
-)
-def test_seeded_mistake_is_caught_where_it_is_made(
-    x64: None,
-    mnist_data: MNIST,
-    sizes: tuple[int, ...],
-    momentum: float,
-    reduction: losses.Reduction,
-    convert: Callable[[models.Params], models.Params] | None,
-    step: int | None,
-    phase: str | None,
-) -> None:
-    data = batches(mnist_data, steps=20)
-    model = models.mlp(sizes, flatten=True)
-    params = model.init(KEY)
-    module = reference_torch.models.mlp(sizes, flatten=True).double()
-    start = {name: torch.tensor(array) for name, array in torch_compat.to_torch(params).items()}
-    module.load_state_dict(start, strict=True)
-    torch_run = reference_torch.parity.observe.observe(
-        reference.loss, reference.optimizer(module, reference.Config()), module, tensors(data)
-    )
-
-    optimizer = mnist_dnn.optimizer(dataclasses.replace(CONFIG, momentum=momentum))
-    params = convert(params) if convert else params
-    jax_run = parity.observe(
-        _loss(model, reduction), optimizer, TrainState(params, optimizer.init(params)), data
-    )
-
-    divergence = parity.compare(torch_run, jax_run).first_divergence
-    assert (divergence and divergence.step) == step
-    assert (divergence and divergence.phase) == phase
 
 
 def few(data: MNIST, train: int = 1632, test: int = 1000) -> MNIST:
