@@ -171,7 +171,7 @@ def layer_train(
     return state, info.loss
 
 
-def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
+def closed_form(w: float | int, steps: int, lr: float = 0.01) -> float:
     r"""The layer's weight after some steps from ``w``.
 
     .. math:: w_t = 2 - (2 - w_0)(1 - 2 \eta \overline{x^2})^t, \quad \overline{x^2} = 14/3
