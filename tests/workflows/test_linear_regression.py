@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from jaxdnn import training
+from jaxdnn.runs.reports import linear_regression as report
+from jaxdnn.runs.workflow import Request
 from jaxdnn.workflows import linear_regression
 from jaxdnn.workflows.linear_regression import TRUE_B, TRUE_W, Config
 
 
 def test_default_run_finds_the_plane() -> None:
-    result = linear_regression.run()
+    result = report.run(Request(report.SEED, Config()))
     for half in ("from_scratch", "layer"):
         figures = result.figures[f"linear_regression.{half}"]
         errors = [*figures["error_of_w"], *figures["error_of_b"]]
@@ -30,8 +31,7 @@ def test_default_run_finds_the_plane() -> None:
     assert layer["bias"] == pytest.approx(TRUE_B, abs=1e-3)
 
 
-@given(seed=st.integers(0, 2**31 - 1))
-@settings(max_examples=8)
+@pytest.mark.parametrize("seed", [0, 1])
 def test_gradient_of_the_layer_is_twice_as_long(x64: None, seed: int) -> None:
     """And that of a batch is the sum of its samples' own."""
     batch = 5
@@ -51,16 +51,34 @@ def test_gradient_of_the_layer_is_twice_as_long(x64: None, seed: int) -> None:
     np.testing.assert_allclose(layer["bias"], 2 * grads["b"] / batch, rtol=1e-10, atol=1e-12)
 
 
-def test_run_from_a_key_vmaps_over_keys_and_learning_rates(x64: None) -> None:
-    data, _ = linear_regression.data_and_start(0, 60)
-    data = jax.tree.map(lambda array: array.astype(np.float64), data)
+@pytest.mark.parametrize("batch", [5, 1])
+def test_step_from_scratch_is_a_step_of_sgd_on_the_mean(x64: None, batch: int) -> None:
+    """So that a run from scratch is `train` under `mean_loss`."""
+    generator = np.random.default_rng(0)
+    x, y, w = (
+        jnp.asarray(generator.normal(size=shape)) for shape in ((batch, 2), (batch, 1), (2, 1))
+    )
+    weights = {"w": w, "b": jnp.ones(1)}
+    by_hand, info = linear_regression.step(weights, x, y, lr=0.3)
+    optimizer = linear_regression.layer_optimizer(Config(lr=0.3))
+    state = training.TrainState(weights, optimizer.init(weights))
+    state, mean = training.train_step(linear_regression.mean_loss, optimizer, state, (x, y))
+    for name, weight in by_hand.items():
+        np.testing.assert_allclose(state.params[name], weight, rtol=1e-14)
+    np.testing.assert_allclose(mean.loss, info.loss / batch, rtol=1e-14)
 
-    def fit(key: jax.Array, lr: jax.Array) -> jax.Array:
-        return linear_regression.fit(key, Config(epochs=1, lr=lr), data)[1].losses
 
-    keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.01, 0.1])
-    together = jax.jit(jax.vmap(fit))(keys, rates)
-    alone = jax.jit(fit)
-    for lane in range(2):
-        np.testing.assert_allclose(together[lane], alone(keys[lane], rates[lane]), rtol=1e-12)
-    assert not np.allclose(together[0], together[1])
+def test_one_program_serves_many_learning_rates(x64: None) -> None:
+    data, params, generator = linear_regression.layer_data_and_params(0, 65)
+    permutations = jnp.asarray(linear_regression.layer_permutations(generator, 1, 65))
+
+    def losses(lr: float | jax.Array) -> jax.Array:
+        config = Config(epochs=1, lr=lr)
+        loss = linear_regression.layer_loss
+        return linear_regression.train(loss, params, permutations, config, data)[1].losses
+
+    rates = jnp.array([0.01, 0.1], jnp.float32)
+    batched = jax.jit(jax.vmap(losses))(rates)
+    for i, rate in enumerate(rates):
+        np.testing.assert_allclose(batched[i], losses(rate), rtol=1e-5)
+    assert not np.allclose(batched[0], batched[1])
