@@ -1,5 +1,6 @@
-"""Which package may import what: proved in processes of their own."""
+"""Which package may import what, in processes of their own; and what lessons and mirrors share."""
 
+import ast
 import dataclasses
 import importlib
 import importlib.metadata
@@ -13,6 +14,7 @@ import pytest
 
 import jaxdnn
 from jaxdnn import workflows
+from jaxdnn.runs import catalogue
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -128,88 +130,114 @@ def test_plain_install_brings_no_torch() -> None:
     assert not [requirement for requirement in plain if requirement.startswith("torch")]
 
 
-ONLY_OURS = {
-    "checkpoint": {"read"},
+PAIRS = {
+    "data.batches": "data.batches",
+    "data.paired_files": "data.paired_files",
+    "data.synthetic": "data.synthetic",
+    "losses": "losses",
+    "models": "models",
+    "optim": "optim",
+    "runs.checkpoint": "checkpoint",
+    "training": "training",
+}
+"""Modules beside the lessons, in `jaxdnn` and in `reference_torch`."""
+
+ONLY_JAX = {
     "data.batches": {"shuffle"},
-    "data.paired_files": set(),
-    "data.synthetic": set(),
-    "losses": set(),
-    "models": set(),
-    # The mirror of the others is `torch.optim`.
+    "models": {"from_flax", "torch_default_init"},
+    # torch's own are in `torch.optim`.
     "optim": {
         *("adagrad", "adam", "adamw", "rmsprop", "sgd", "clip_grad_norm"),
         *("cosine_annealing_lr", "exponential_lr", "linear_lr", "one_cycle_lr", "step_lr"),
         *("from_settings", "from_torch", "per_epoch"),
     },
-    "training": set(),
-    "workflows.autograd": {"run"},
-    "workflows.data_loading": {"run"},
-    "workflows.gradient_descent": {"run"},
-    "workflows.lenet": {"run"},
-    "workflows.linear_regression": {"run"},
-    "workflows.mnist_dnn": {"run"},
-    "workflows.momentum_sgd": {"draw_network", "run"},
-    "workflows.sum_classifier": {"init", "run"},
-    "workflows.tabular_dnn": {"init", "run"},
-    "workflows.two_layer_net": {"run"},
+    "runs.checkpoint": {"read"},
+    # A step and a scan of steps; in torch they are the body of a loop over a loader.
+    "training": {"train_step", "train_steps"},
+    # The optimiser's state is part of what is passed on; in torch the optimiser holds it.
+    "workflows.sum_classifier": {"init"},
+    "workflows.tabular_dnn": {"init"},
 }
-ONLY_THEIRS = {"models": {"load_start"}}
-# What observes torch, for `jaxdnn.parity`.
-ONLY_REFERENCE = {
-    "description",
-    "kinks",
-    "mistakes",
-    "observe",
-    "recording",
-    "training_run",
-    "trajectory",
-    "workflow_steps",
+ONLY_TORCH = {
+    "models": {"load_params"},
+    # Loaders; JAX indexes arrays inside the program.
+    "workflows.mnist_dnn": {"batches"},
+    "workflows.tabular_dnn": {"batches"},
+    # JAX has one function for both halves of the document.
+    "workflows.linear_regression": {"layer_train"},
 }
+OTHER_NAMES = {
+    # A loss of parameters, and a criterion, which sees outputs only.
+    "loss": "criterion",
+    "layer_loss": "layer_criterion",
+    "sequential_loss": "sequential_criterion",
+    # The samples of all epochs, and a loader that yields an epoch's.
+    "layer_permutations": "layer_batches",
+}
+"""What a function of a JAX lesson is called in torch, where it is called otherwise."""
 
 
-def test_table_of_mirrors_is_complete() -> None:
-    def modules(package: str) -> set[str]:
-        root = importlib.import_module(package)
-        found = pkgutil.walk_packages(root.__path__, f"{package}.")
-        return {module.name.partition(".")[2] for module in found} - {"data", "workflows"}
-
-    pairs = modules("jaxdnn") & modules("reference_torch")
-    assert set(ONLY_OURS) == pairs
-    assert modules("reference_torch") - pairs == ONLY_REFERENCE
-
-
-@pytest.mark.parametrize("module", ONLY_OURS)
+@pytest.mark.parametrize("module", PAIRS)
 def test_mirrors_share_the_names_of_their_functions(module: str) -> None:
-    ours = importlib.import_module(f"jaxdnn.{module}")
-    theirs = importlib.import_module(f"reference_torch.{module}")
+    def functions(name: str) -> set[str]:
+        side = importlib.import_module(name)
+        return {name for name in side.__all__ if inspect.isroutine(getattr(side, name))}
 
-    def functions(side: object) -> set[str]:
-        return {name for name in vars(side)["__all__"] if inspect.isroutine(getattr(side, name))}
-
-    only_theirs = ONLY_THEIRS.get(module, set())
-    assert functions(ours) - ONLY_OURS[module] == functions(theirs) - only_theirs
-    assert functions(ours) >= ONLY_OURS[module]
-    assert functions(theirs) >= only_theirs
-    assert set(ours.__all__) & set(theirs.__all__)
+    ours, theirs = functions(f"jaxdnn.{module}"), functions(f"reference_torch.{PAIRS[module]}")
+    assert ours - ONLY_JAX.get(module, set()) == theirs - ONLY_TORCH.get(module, set())
+    assert ours >= ONLY_JAX.get(module, set())
+    assert theirs >= ONLY_TORCH.get(module, set())
 
 
-MODULES = [workflow.module for workflow in workflows.WORKFLOWS.values()]
+LESSONS = sorted(workflow.module for workflow in catalogue.WORKFLOWS.values())
 
 
-# The other two have nothing in their settings that torch would be told.
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"autograd", "data_loading"}))
-def test_mirrors_share_their_settings(module: str) -> None:
+def functions_in_order(package: str, lesson: str) -> list[str]:
+    """The public functions of a lesson as they stand; what is assigned to a small name is one."""
+    module = importlib.import_module(f"{package}.workflows.{lesson}")
+    names = []
+    for node in ast.parse(inspect.getsource(module)).body:
+        if isinstance(node, ast.FunctionDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names.append(node.targets[0].id)
+    found = [name for name in names if name.islower() and not name.startswith("_")]
+    assert set(found) <= set(module.__all__)
+    return found
+
+
+def test_every_lesson_has_its_mirror() -> None:
+    for package in ("jaxdnn.workflows", "reference_torch.workflows"):
+        found = {m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__)}
+        assert found - {"config"} == set(LESSONS)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_lesson_and_mirror_have_the_same_functions_in_the_same_order(lesson: str) -> None:
+    ours, theirs = (functions_in_order(p, lesson) for p in ("jaxdnn", "reference_torch"))
+    only_jax = ONLY_JAX.get(f"workflows.{lesson}", set())
+    only_torch = ONLY_TORCH.get(f"workflows.{lesson}", set())
+    assert only_jax <= set(ours)
+    assert only_torch <= set(theirs)
+    shared = [name for name in ours if name not in only_jax]
+    expected = [name if name in theirs else OTHER_NAMES.get(name, name) for name in shared]
+    assert expected == [name for name in theirs if name not in only_torch]
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_lesson_and_mirror_share_their_settings(lesson: str) -> None:
     def settings(package: str) -> dict[str, object]:
-        config = importlib.import_module(f"{package}.workflows.{module}").Config
+        config = importlib.import_module(f"{package}.workflows.{lesson}").Config
         return {field.name: field.default for field in dataclasses.fields(config)}
 
     assert settings("jaxdnn") == settings("reference_torch")
 
 
-@pytest.mark.parametrize("module", sorted(set(MODULES) - {"autograd", "data_loading"}))
-def test_config_is_a_pytree_of_its_numbers(module: str) -> None:
+# The other two train nothing that could be swept.
+@pytest.mark.parametrize("lesson", sorted(set(LESSONS) - {"autograd", "data_loading"}))
+def test_config_is_a_pytree_of_its_numbers(lesson: str) -> None:
     """One compiled run serves every learning rate; what shapes the program is static."""
-    config = importlib.import_module(f"jaxdnn.workflows.{module}").Config()
+    config = importlib.import_module(f"jaxdnn.workflows.{lesson}").Config()
     leaves, structure = jax.tree.flatten(config)
     numbers = {
         field.name: getattr(config, field.name)

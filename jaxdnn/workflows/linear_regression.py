@@ -136,6 +136,31 @@ def mean_loss(weights: Weights, x: Features, y: Labels) -> Scalar:
     return squared_loss(weights, x, y).mean()
 
 
+def train(
+    loss: training.Loss, params: Params, permutations: Permutations, config: Config, data: Line
+) -> tuple[Params, History]:
+    """Every epoch, under `mean_loss` or `layer_loss`; the last parameters, and the history.
+
+    One function for both: to JAX, a dictionary of weights is as good as a module's parameters. It
+    is a scan over epochs, each a scan over batches; a smaller last batch is a step of its own.
+    """
+    optimizer, batch_size = layer_optimizer(config), config.batch_size
+    full = len(data.labels) // batch_size * batch_size
+
+    def epoch(state: TrainState, permutation: Int[Array, " samples"]) -> tuple[TrainState, History]:
+        batches = permutation[:full].reshape(-1, batch_size)
+        state, losses = training.train_steps(loss, optimizer, state, data, batches)
+        if full < len(permutation):
+            last = permutation[None, full:]
+            state, last_loss = training.train_steps(loss, optimizer, state, data, last)
+            losses = jnp.concatenate([losses, last_loss])
+        return state, History(losses, loss(state.params, *map(jnp.asarray, data)))
+
+    state = TrainState(params, optimizer.init(params))
+    state, history = jax.lax.scan(epoch, state, jnp.asarray(permutations))
+    return state.params, history
+
+
 # As a layer.
 
 MODEL = models.mlp((2, 1))
@@ -166,31 +191,3 @@ def layer_loss(params: Params, x: Features, y: Labels) -> Scalar:
 def layer_optimizer(config: Config) -> optax.GradientTransformation:
     """SGD."""
     return optax.sgd(config.lr)
-
-
-# Either.
-
-
-def train(
-    loss: training.Loss, params: Params, permutations: Permutations, config: Config, data: Line
-) -> tuple[Params, History]:
-    """Every epoch, under `mean_loss` or `layer_loss`; the last parameters, and the history.
-
-    One function for both: to JAX, a dictionary of weights is as good as a module's parameters. It
-    is a scan over epochs, each a scan over batches; a smaller last batch is a step of its own.
-    """
-    optimizer, batch_size = layer_optimizer(config), config.batch_size
-    full = len(data.labels) // batch_size * batch_size
-
-    def epoch(state: TrainState, permutation: Int[Array, " samples"]) -> tuple[TrainState, History]:
-        batches = permutation[:full].reshape(-1, batch_size)
-        state, losses = training.train_steps(loss, optimizer, state, data, batches)
-        if full < len(permutation):
-            last = permutation[None, full:]
-            state, last_loss = training.train_steps(loss, optimizer, state, data, last)
-            losses = jnp.concatenate([losses, last_loss])
-        return state, History(losses, loss(state.params, *map(jnp.asarray, data)))
-
-    state = TrainState(params, optimizer.init(params))
-    state, history = jax.lax.scan(epoch, state, jnp.asarray(permutations))
-    return state.params, history
