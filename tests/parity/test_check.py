@@ -176,14 +176,6 @@ def test_what_is_right_passes(name: str) -> None:
     assert report.verdict == "pass", str(report)
 
 
-def test_the_same_with_a_mistake_fails_and_is_named() -> None:
-    clipping = plain(torch_before_step=clipped, optimizer=optim.sgd(0.1))
-    report = check(**clipping)
-    assert report.verdict == "fail"
-    assert report.trap == "clip-missing"
-    assert report.mended == "the two agree over 5 steps"
-
-
 def test_adam_of_optax_passes_in_single_precision_with_a_note() -> None:
     report = check(
         **adam(network()), optimizer=optax.adam(0.01), precisions=("float64", "float32"), samples=20

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdnn.parity import layout
@@ -61,6 +61,7 @@ def ways(draw: st.DrawFn) -> tuple[dict[str, tuple[int, ...]], Callable[[Arrays]
     return shapes, from_torch
 
 
+@settings(max_examples=40)
 @given(way=ways())
 def test_whatever_is_moved_comes_back(
     way: tuple[dict[str, tuple[int, ...]], Callable[[Arrays], Any]],

@@ -15,15 +15,10 @@ SAMPLE = (
     "branch-stopped",
     "cosine-stays",
     "decay-after-momentum",
-    "gelu-tanh",
     "l1-at-zero",
     "log-of-softmax",
-    "mse-per-example",
-    "one-wrong-label",
-    "bfloat16-inside",
-    "zero-bias",
 )
-"""Of every kind; the rest takes minutes."""
+"""What the other tests of this folder do not make; the whole table takes minutes."""
 
 for folder in (ROOT / "scripts", ROOT):
     sys.path.insert(0, str(folder))
@@ -35,9 +30,8 @@ del sys.path[:2]
 MUTATIONS = {mutation.id: mutation for mutation in table.MUTATIONS}
 
 
-def test_ids_are_unique_and_every_kind_is_sampled() -> None:
-    assert len(MUTATIONS) == len(table.MUTATIONS) >= 60
-    assert {MUTATIONS[name].kind for name in SAMPLE} == {m.kind for m in MUTATIONS.values()}
+def test_ids_are_unique() -> None:
+    assert len(MUTATIONS) == len(table.MUTATIONS) >= 150
 
 
 def test_every_mistake_of_the_catalogue_is_made() -> None:

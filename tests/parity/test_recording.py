@@ -206,6 +206,7 @@ def test_every_type_survives(dtype: Any, tmp_path: Path) -> None:
 # Killed halfway, there is nothing, or what was there before.
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_killed_leaves_what_was_there(tmp_path: Path) -> None:
     target = tmp_path / "run.safetensors"
     target.write_bytes(b"before")
