@@ -17,7 +17,10 @@ import pytest
 
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.runs import documented
-from jaxdnn.workflows import WORKFLOWS, gradient_descent
+from jaxdnn.runs.catalogue import WORKFLOWS
+from jaxdnn.runs.reports import gradient_descent as report
+from jaxdnn.runs.workflow import Request
+from jaxdnn.workflows import gradient_descent
 
 ORACLE = json.loads((importlib.resources.files("jaxdnn.runs") / "documented.json").read_text())
 ENTRIES = [name for name in ORACLE if not name.startswith("_")]
@@ -42,17 +45,13 @@ REPLAY = """
 import json, sys
 sys.modules["torch"] = None
 sys.modules["reference_torch"] = None
-from jaxdnn import workflows
+from jaxdnn.runs import catalogue
+from jaxdnn.runs.workflow import Request
 figures = {}
 for workflow_id in sys.argv[1:]:
-    module = workflows.load(workflow_id)
-    arguments = {}
-    if hasattr(module, "Inputs"):
-        data, source = module.Inputs().load(module.SEED)
-        result = module.run(module.SEED, module.Config(), data, data_source=source)
-    else:
-        result = module.run()
-    figures |= result.figures
+    report = catalogue.report(workflow_id)
+    data, source = report.Inputs().load(report.SEED)
+    figures |= report.run(Request(report.SEED, report.Config(), data, source)).figures
 assert sys.modules["torch"] is None
 print(json.dumps(figures))
 """
@@ -127,16 +126,16 @@ def test_every_printed_number_comes_out(mnist_data: MNIST) -> None:
 
 
 def test_unreachable_number_is_reported_beside_its_closed_form() -> None:
-    result = gradient_descent.run()
+    result = report.run(Request(report.SEED, report.Config()))
     figures = result.figures["gradient_descent.linear_layer"]
     expected = 2 - (2 - figures["start"]) * (1 - 0.02 * 14 / 3) ** 30
     assert figures["closed_form"] == pytest.approx(expected, rel=1e-12)
     assert figures["w"] == pytest.approx(expected, abs=1e-6)
     assert abs(figures["w"] - 1.9871) > 0.01
-    # Neither does the document's cell, run twice, from any start.
-    for start in np.linspace(-1, 1, 2001).tolist():
+    # Neither does the document's cell, run twice, from any initial weight.
+    for initial in np.linspace(-1, 1, 2001).tolist():
         for steps in (30, 60):
-            assert round(gradient_descent.closed_form(start, steps), 4) != 1.9871
+            assert round(gradient_descent.closed_form(initial, steps), 4) != 1.9871
     [figure] = documented.compare({"gradient_descent.linear_layer": figures})
     assert not figure.reachable
     assert figure.reproduced == 0

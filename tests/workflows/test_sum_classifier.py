@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdnn.runs.reports import sum_classifier as report
+from jaxdnn.runs.workflow import Request
 from jaxdnn.workflows import sum_classifier
 from reference_torch.workflows import sum_classifier as reference
 
@@ -14,7 +16,7 @@ ROW = st.tuples(*[st.sampled_from([0.0, 0.25, 1.0, -1.0, 0.5])] * 3)
 
 
 @given(rows=st.lists(st.tuples(ROW, st.integers(0, 2)), min_size=5, max_size=5))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_both_accuracies_are_torchs(rows: list[tuple[tuple[float, ...], int]]) -> None:
     """Ties too, rows of ones, and any number of classes that are predicted at all."""
     outputs = np.array([row for row, _ in rows], np.float32)
@@ -37,14 +39,14 @@ def test_formula_counts_no_right_answer_once_two_classes_are_predicted() -> None
 def test_run_reports_both_and_loads_what_it_saved() -> None:
     for as_printed, key in ((True, "as_printed"), (False, "as_meant")):
         config = sum_classifier.Config(epochs=400, samples=300, lr=0.5, as_printed=as_printed)
-        result = sum_classifier.run(0, config)
+        result = report.run(Request(0, config))
         figures = result.figures
         assert figures["sum_classifier.reloaded"] == {"same_outputs": True}
         assert result.training is not None
         assert result.training.test_accuracy == figures["sum_classifier.accuracy"][key]
         assert figures["sum_classifier.parameters"]["net.0.weight"] == [5, 3]
         assert result.network is not None
-        data, _ = sum_classifier.data_and_start(0, 300)
+        data, _ = sum_classifier.data_and_params(0, 300)
         outputs = sum_classifier.MODEL.apply(result.network.params, jnp.asarray(data.test_features))
         tensors = torch.tensor(np.array(outputs)), torch.tensor(data.test_labels)
         accuracies = {
