@@ -1,19 +1,17 @@
 """How the command line reads and shows the hyperparameters of a workflow."""
 
-from collections.abc import Callable
 from typing import Any
 
 __all__ = ["hyperparameters"]
 
 
-def hyperparameters(metavar: str, read: Callable[[str], Any]) -> Any:
+def hyperparameters(metavar: str) -> Any:
     """A registry for tyro that reads the fields of type `jaxdnn.workflows.config.Real`.
 
-    Such a field may be a number or, in a sweep, an array; tyro has no rule for that.
+    Such a field is a number or, under vmap, an array; as a flag it is a number.
 
     Args:
       metavar: what help calls the value.
-      read: makes the value of a word of the command line.
 
     Returns:
       A registry for `tyro.cli`.
@@ -33,7 +31,7 @@ def hyperparameters(metavar: str, read: Callable[[str], Any]) -> Any:
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
             metavar=metavar,
-            instance_from_str=lambda words: read(words[0]),
+            instance_from_str=lambda words: float(words[0]),
             is_instance=lambda value: isinstance(value, float),
             str_from_instance=lambda value: [str(value)],
         )

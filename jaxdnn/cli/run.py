@@ -176,7 +176,7 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
             processes(),
             seed=report.SEED,
         ),
-        registry=flags.hyperparameters("FLOAT", float),
+        registry=flags.hyperparameters("FLOAT"),
         config=(tyro.conf.OmitArgPrefixes,),
     )
 

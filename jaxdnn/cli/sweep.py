@@ -1,5 +1,6 @@
 """The command ``jaxdnn sweep``: many networks of one workflow as one program."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,12 +83,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     if workflow_id not in WORKFLOWS:
         raise ConfigError(f"{workflow_id} cannot be swept; {' and '.join(WORKFLOWS)} can.")
     workflow, report = catalogue.WORKFLOWS[workflow_id], catalogue.report(workflow_id)
-    arguments = _parse(workflow, report, words)
-    texts = {
-        name: str(value)
-        for name, value in vars(arguments.config).items()
-        if isinstance(value, np.ndarray)
-    }
+    texts, others = _values(report, words)
+    arguments = _parse(workflow, report, others)
     networks = grid(arguments.config, texts, arguments.seeds)
     if arguments.chunk is not None and arguments.chunk < 1:
         raise ConfigError(f"--chunk must be at least 1; got {arguments.chunk}.")
@@ -159,14 +156,34 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
         raise OSError("; ".join(failures))
 
 
+def _values(report: Report, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The hyperparameters' values, as texts by name, and the other words of the command line.
+
+    A configuration takes one number; `grid` reads the texts, and makes one of every combination.
+    """
+    import tyro
+
+    fields = [(name, str | None, None) for name in _hyperparameters(report)]
+    found, others = tyro.cli(
+        dataclasses.make_dataclass("Values", fields),
+        args=list(words),
+        return_unknown_args=True,
+        add_help=False,
+    )
+    return {name: text for name, text in vars(found).items() if text is not None}, others
+
+
+def _hyperparameters(report: Report) -> list[str]:
+    """The fields that a sweep can vary."""
+    return [name for name, value in vars(report.Config()).items() if isinstance(value, float)]
+
+
 def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Arguments:
     import tyro
 
     from jaxdnn.cli import flags
 
-    fields = vars(report.Config()).items()
-    names = [name.replace("_", "-") for name, value in fields if isinstance(value, float)]
-    numbers = ", ".join(f"--{name}" for name in names)
+    numbers = ", ".join(f"--{name.replace('_', '-')}" for name in _hyperparameters(report))
     return tyro.cli(
         Arguments[report.Config, report.Inputs],
         prog=f"jaxdnn sweep {workflow.id}",
@@ -181,9 +198,7 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
             Files(plot=Path(f"sweep-{workflow.id}.png")),
             startup.Machine(),
         ),
-        # The text as an array, which no configuration checks: `grid` reads it, and can then name
-        # the flag in what it says.
-        registry=flags.hyperparameters("VALUES", np.asarray),
+        registry=flags.hyperparameters("VALUES"),
         config=(tyro.conf.OmitArgPrefixes,),
     )
 

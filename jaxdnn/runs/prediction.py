@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxdnn.data import idx, tabular
 from jaxdnn.errors import CheckpointError, ConfigError, DataError
 from jaxdnn.models import Model, Params
 from jaxdnn.runs import catalogue, checkpoint
+from jaxdnn.runs.workflow import NetworkReport
 from jaxdnn.runtime.device import device_and_precision
 
 __all__ = ["SavedNetwork", "load", "predict_csv", "predict_images"]
@@ -64,7 +65,8 @@ def load(path: str | os.PathLike[str]) -> SavedNetwork:
             f"{path} does not say which workflow made it and how its data are prepared; use a "
             "checkpoint that 'jaxdnn run' wrote."
         )
-    model = catalogue.report(workflow).network(len(preprocessing.get("feature_names", [])))
+    report = cast("NetworkReport", catalogue.report(workflow))
+    model = report.network(len(preprocessing.get("feature_names", [])))
     params, _ = checkpoint.load(path, like=jax.eval_shape(model.init, jax.random.key(0)))
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)):
         raise CheckpointError(

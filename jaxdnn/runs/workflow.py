@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from jaxdnn.models import Model
     from jaxdnn.runs.result import Result
 
-__all__ = ["Inputs", "NoInputs", "Progress", "Report", "Request", "Silent"]
+__all__ = [
+    "Inputs",
+    "NetworkReport",
+    "NoInputs",
+    "Progress",
+    "Report",
+    "Request",
+    "Silent",
+]
 
 
 @runtime_checkable
@@ -109,8 +117,13 @@ class Report(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class NetworkReport(Report, Protocol):
+    """The report of a workflow that leaves a trained network."""
+
     def network(self, features: int) -> "Model":
-        """The network that its checkpoints hold; only of workflows that leave one.
+        """The network that its checkpoints hold.
 
         Args:
           features: columns of the table; not used for images.

@@ -4,7 +4,7 @@ The training step knows nothing of this. A loss whose batch is constrained to a 
 program one for many devices: XLA splits the products and adds up the gradients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -12,11 +12,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
-from jaxdnn.training import Loss
-
 __all__ = ["data_mesh", "data_parallel", "network_mesh", "replicate"]
 
 T = TypeVar("T")
+
+Loss = Callable[..., Float[Array, ""]]
 
 
 def data_mesh(devices: int | None = None) -> Mesh:

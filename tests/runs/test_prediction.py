@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import reference_torch.models
-from jaxdnn import cli, workflows
+from jaxdnn import cli
 from jaxdnn.data import idx
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import CheckpointError, DataError
-from jaxdnn.runs import checkpoint, prediction
+from jaxdnn.runs import catalogue, checkpoint, prediction
 from reference_torch.workflows import lenet as torch_lenet
 from reference_torch.workflows import mnist_dnn as torch_mnist_dnn
 from reference_torch.workflows import tabular_dnn as torch_tabular_dnn
@@ -407,7 +407,7 @@ JSON = st.recursive(
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.sampled_from([10**400, *workflows.WORKFLOWS, "digits", "number", "probability"])
+    | st.sampled_from([10**400, *catalogue.WORKFLOWS, "digits", "number", "probability"])
     | st.text(max_size=3),
     lambda inner: (
         st.lists(inner, max_size=4)
@@ -419,7 +419,7 @@ JSON = st.recursive(
 )
 ALMOST = st.fixed_dictionaries(
     {
-        "workflow": st.sampled_from([*workflows.WORKFLOWS, "config", "os", ""]) | JSON,
+        "workflow": st.sampled_from([*catalogue.WORKFLOWS, "config", "os", ""]) | JSON,
         "preprocessing": st.fixed_dictionaries(
             {"outputs": st.sampled_from(["digits", "number", "classes", "probability"]) | JSON},
             optional={

@@ -99,7 +99,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_a_run_in_several_processes_is_the_run(count: int, alone: Path, tmp_path: Path) -> None:
     outputs = finish(start_all(tmp_path, count, "--epochs", 3, *FILES))
     compare(alone, tmp_path)
@@ -118,7 +118,7 @@ def test_only_the_first_process_needs_a_place_to_write(alone: Path, tmp_path: Pa
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_dead_process_ends_the_others_and_the_run_goes_on(
     victim: int, alone: Path, tmp_path: Path
 ) -> None:

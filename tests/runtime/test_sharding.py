@@ -16,9 +16,10 @@ import sys
 import jax
 import numpy as np
 
-from jaxdnn import sharding, training
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.workflows import lenet, mnist_dnn
+from jaxdnn.runs.reports import lenet, mnist_dnn
+from jaxdnn.runs.workflow import Request
+from jaxdnn.runtime import sharding
 
 rng = np.random.default_rng(0)
 images, labels = rng.integers(0, 256, (131, 28, 28), np.uint8), rng.integers(0, 10, 131, np.uint8)
@@ -28,8 +29,8 @@ assert mesh.size == int(sys.argv[1])
 
 for workflow in (mnist_dnn, lenet):
     config = workflow.Config(epochs=2, batch_size=32)  # 131 = 4 * 32 + 3
-    one = workflow.run(0, config, data, data_source="random")
-    many = workflow.run(0, config, data, data_source="random", mesh=mesh)
+    one = workflow.run(Request(0, config, data, "random"))
+    many = workflow.run(Request(0, config, data, "random", mesh=mesh))
     batch = images[:13], labels[:13]
     params = one.network.params
     gradient = jax.jit(jax.grad(workflow.loss))(params, *batch)
@@ -44,9 +45,7 @@ for workflow in (mnist_dnn, lenet):
             assert error <= 1e-12, (workflow.__name__, error)
     assert (one.training.test_accuracy_by_epoch == many.training.test_accuracy_by_epoch).all()
 
-    # It is shared out: every device holds its rows, and computes with them only.
-    rows = sharding.share_rows(images, mesh)
-    assert {s.data.shape[0] for s in rows.addressable_shards} == {-(-131 // mesh.size)}
+    # It is sharded: every device computes with its own rows only.
     program = jax.jit(sharding.data_parallel(workflow.loss, mesh)).lower(
         sharding.replicate(params, mesh), *sharding.replicate((images[:64], labels[:64]), mesh)
     )
@@ -56,7 +55,9 @@ for workflow in (mnist_dnn, lenet):
 """
 
 
-@pytest.mark.parametrize("devices", [2, 3, 8])
+@pytest.mark.parametrize(
+    "devices", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_a_shared_run_is_the_run(devices: int, tmp_path: Path) -> None:
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}

@@ -35,19 +35,18 @@ def test_a_second_start_finds_its_programs(tmp_path: Path) -> None:
     folder = tmp_path / "cache/jaxdnn/compiled"
     assert run(tmp_path).returncode == 0
     programs = {path.name for path in folder.iterdir() if path.name.endswith("-cache")}
-    assert any("piece" in name for name in programs)
+    assert any("train" in name for name in programs)
     # Another learning rate is the same program; another precision is not.
     assert run(tmp_path, "--lr", "0.01").returncode == 0
     assert {path.name for path in folder.iterdir() if path.name.endswith("-cache")} == programs
     assert run(tmp_path, "--precision", "float64").returncode == 0
-    assert len([path for path in folder.iterdir() if "piece" in path.name]) > 1
+    assert len([path for path in folder.iterdir() if "train" in path.name]) > 1
 
 
 @pytest.mark.parametrize(
     ("command", "program", "another"),
     [
-        (["run", "mnist-dnn", "--plot", "None"], "piece", ["--seed", "7"]),
-        # On a terminal it tells of every network from inside, which JAX does not keep.
+        (["run", "mnist-dnn", "--plot", "None"], "train", ["--seed", "7"]),
         (["sweep", "mnist-dnn", "--seeds", "0,1", "--plot", "None"], "train", ["--seeds", "7,8"]),
     ],
     ids=["run", "sweep"],
@@ -67,7 +66,7 @@ def test_another_seed_is_the_same_programs(
 def test_a_program_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "cache/jaxdnn/compiled"
     assert run(tmp_path).returncode == 0
-    [program] = [path for path in folder.iterdir() if "piece" in path.name and "cache" in path.name]
+    [program] = folder.glob("*train*-cache")
     program.write_bytes(program.read_bytes()[:100])
     program.with_name(program.name.removesuffix("-cache") + "-atime").unlink()
     result = run(tmp_path)
