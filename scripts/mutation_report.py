@@ -92,7 +92,7 @@ def _print(findings: Sequence[Finding], seconds: float) -> None:
     console.print(table)
     total = len(findings)
     print(
-        "\n!: not as foretold. x: a common check lets the mistake through. All four are made in\n"
+        "\n!: not as stated. x: a common check lets the mistake through. All four are made in\n"
         "float32, of torch's first batch, from the same parameters, on both sides:"
     )
     for check, meaning in COMMON.items():
@@ -105,7 +105,7 @@ def _print(findings: Sequence[Finding], seconds: float) -> None:
             f"{' or '.join(UNSEEN)}; {rejected} right ports fail"
         )
     print(
-        f"No such check looks at {' or '.join(UNSEEN)}, where both sides start and train alike: "
+        f"No such check looks at {' or '.join(UNSEEN)}, where both sides begin and train alike: "
         f"{sum(f.kind in UNSEEN for f in findings)} mistakes."
     )
     tried = [f for f in findings if f.right_passes is not None]
@@ -115,16 +115,16 @@ def _print(findings: Sequence[Finding], seconds: float) -> None:
         f"\n{total} mistakes: {sum(f.caught for f in findings)} caught, "
         f"{sum(f.place for f in findings)} at the right step, phase and tensor "
         f"({sum(f.expected.startswith('*') for f in findings)} by rounding alone, at no "
-        "foretold step);\n"
+        "stated step);\n"
         f"{sum(f.in_catalogue for f in findings)} in the catalogue, of which "
         f"{sum(f.in_catalogue and f.name for f in findings)} rightly named; of the others "
         f"{sum(not f.in_catalogue and not f.name for f in findings)} wrongly named; "
         f"{seconds:.0f} s\n"
         f"In the catalogue and not made here: {', '.join(sorted(missing)) or 'none'}\n"
-        f"Their right ports: {len(tried)} judged, not passed: {', '.join(failed) or 'none'}"
+        f"Their right ports: {len(tried)} compared, not passed: {', '.join(failed) or 'none'}"
     )
     for name, reason in NO_RIGHT_PASS.items():
-        print(f"Not judged, {name}: {reason}")
+        print(f"Not compared, {name}: {reason}")
 
 
 if __name__ == "__main__":

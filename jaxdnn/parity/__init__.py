@@ -11,7 +11,7 @@ arrays, in the order in which a step computes them (``batch/…``, ``activation/
 ``loss``, ``grad/…``, ``optimizer/…``, ``param/…``), under torch's names and in torch's layout.
 
 Start reading at `check.evaluate`. `trajectory` folds `stepwise.advance` over the steps, `float32`
-judges rounding, `vacuity` asks whether agreement means anything, `verdict` makes the report, and
+compares rounding, `vacuity` asks whether agreement means anything, `verdict` makes the report, and
 `naming` looks for the mistake in the catalogue.
 
 Nothing here knows this package's workflows, and torch is imported only inside the functions that

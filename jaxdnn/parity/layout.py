@@ -102,9 +102,9 @@ def _move(
     """Read a tensor from the leaves: one leaf with its axes permuted if possible, else a gather."""
     ends = np.cumsum([np.size(leaf) for leaf in leaves])
     first = int(np.searchsorted(ends, positions.flat[0], side="right")) if positions.size else 0
-    start, shape = int(ends[first] - np.size(leaves[first])), np.shape(leaves[first])
+    offset, shape = int(ends[first] - np.size(leaves[first])), np.shape(leaves[first])
     if positions.size == np.size(leaves[first]) and positions.ndim == len(shape):
-        ordered = np.arange(positions.size).reshape(shape) + start
+        ordered = np.arange(positions.size).reshape(shape) + offset
         for axes in itertools.permutations(range(positions.ndim)):
             permuted = ordered.transpose(axes)
             if permuted.shape == positions.shape and np.array_equal(permuted, positions):

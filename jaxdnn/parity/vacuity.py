@@ -19,8 +19,8 @@ from jaxdnn.parity.runner import Runner
 __all__ = ["Evidence", "gradients_seen", "no_evidence", "reasons", "rounding_only", "step_seen"]
 
 _ROUNDING = 1e-12
-"""A gradient this much smaller than the largest of the network is what rounding left of 0: sums of
-at most some thousand terms, each rounded by 1e-16 of itself."""
+"""A gradient this much smaller than the largest of the network is what rounding left of 0: each
+term that cancels leaves about 1e-16 of its size, and this leaves room for ten thousand of them."""
 
 
 class Evidence(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxdnn import torch_compat, workflows
+from jaxdnn import torch_compat
 from jaxdnn.data.batches import DataLoader, TensorDataset, random_split
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.parity import environment, source, trajectory, verdict
@@ -17,8 +17,9 @@ from jaxdnn.parity.port import Arrays
 from jaxdnn.parity.report import Report, Tier, Verdict
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.stepwise import TOLERANCE
-from jaxdnn.runs import documented
+from jaxdnn.runs import catalogue, documented
 from jaxdnn.runs.reports.data_loading import SEED
+from jaxdnn.runs.workflow import Request
 from jaxdnn.verification import transforms
 from jaxdnn.verification.cases import CASES
 from jaxdnn.verification.sides import TorchSide
@@ -35,7 +36,7 @@ __all__ = [
 ]
 
 _TRANSFORMED_STEPS = 2
-"""The second step starts from what the first one left in the optimiser."""
+"""Two, since the second step uses what the first one left in the optimiser."""
 
 _DRAWN = 1e-6
 """torch's normal numbers depend in their last bits on the vector instructions of the machine."""
@@ -215,20 +216,17 @@ def verify_figures(workflow_id: str, data: MNIST | None) -> Figures:
     """Run a workflow as its document does, and count the printed numbers that it reproduces.
 
     Args:
-      workflow_id: one of `jaxdnn.workflows.WORKFLOWS`.
+      workflow_id: one of `jaxdnn.runs.catalogue.WORKFLOWS`.
       data: MNIST, for the workflows that need it.
 
     Returns:
       The counts.
     """
     began = time.perf_counter()
-    workflow, module = workflows.WORKFLOWS[workflow_id], workflows.load(workflow_id)
-    if not hasattr(module, "Inputs"):
-        result = module.run()
-    else:
-        given, source = (data, "MNIST") if data else module.Inputs().load(module.SEED)
-        result = module.run(module.SEED, module.Config(), given, data_source=source)
+    report = catalogue.report(workflow_id)
+    given, source = (data, "MNIST") if data else report.Inputs().load(report.SEED)
+    result = report.run(Request(report.SEED, report.Config(), given, source))
     figures = documented.compare(result.figures)
-    reachable, printed = documented.count(workflow.family)
+    reachable, printed = documented.count(catalogue.WORKFLOWS[workflow_id].family)
     reproduced = int(sum(f.reproduced + f.within_rounding for f in figures if f.reachable))
     return Figures(workflow_id, printed, reachable, reproduced, time.perf_counter() - began)

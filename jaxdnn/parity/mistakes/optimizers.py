@@ -279,16 +279,16 @@ def _rmsprop(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
 
 
 def _adagrad(settings: Header, lr: Any) -> Iterator[tuple[str, Transformation]]:
-    start, eps = float(settings["initial_accumulator_value"]), settings["eps"]
+    initial, eps = float(settings["initial_accumulator_value"]), settings["eps"]
     added = optax.add_decayed_weights(settings["weight_decay"])
     decayed = optax.chain(_sign(settings), added)
     rate = optax.scale_by_learning_rate(lr)
 
-    for other in (start, 0.1):
+    for other in (initial, 0.1):
         for inner in (eps, 1e-7, eps * eps):
-            name = "adagrad-epsilon" if other == start else "adagrad-accumulator"
+            name = "adagrad-epsilon" if other == initial else "adagrad-accumulator"
             yield name, optax.chain(decayed, optax.scale_by_rss(other, inner), rate)
-    if not math.isclose(start, 0.1):
+    if not math.isclose(initial, 0.1):
         changed = {**settings, "initial_accumulator_value": 0.1}
         yield "adagrad-accumulator", optim.from_settings("Adagrad", changed, lr=lr)
     if settings["lr_decay"]:

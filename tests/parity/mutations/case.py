@@ -62,7 +62,7 @@ class Mutation(NamedTuple):
     Attributes:
       id: its name here.
       kind: what it is a mistake in.
-      step: at which the two part first; None if only the rounding shows it, which is judged over
+      step: at which the two part first; None if only the rounding shows it, which is compared over
         all states together.
       phase: of the step.
       tensor: torch's name.
@@ -96,7 +96,7 @@ def row(
     Args:
       id: the name of the row.
       place: ``"step phase tensor"``, where the first weight's name may be left out; the step is
-        ``*`` where float32 has to be looked at, which is judged as a whole.
+        ``*`` where float32 has to be looked at, which is compared as a whole.
       trap: the name in the catalogue, or several, or None.
       right: makes the right port.
       *functions: change it into the wrong one.

@@ -30,7 +30,7 @@ UNSEEN = ("initialisation", "data")
 
 def common_checks(case: Case | Draw) -> dict[str, bool]:
     """Whether each of the common checks lets a port pass."""
-    if isinstance(case, Draw):  # they start from the same parameters
+    if isinstance(case, Draw):  # these checks give both sides the same parameters
         return dict.fromkeys(COMMON, True)
     try:
         theirs, ours = _torch_step(case), _port_step(case)

@@ -17,7 +17,7 @@ from tests.parity.mutations.case import of_kind, row
 
 
 class Draw(NamedTuple):
-    """Starts of a torch network and of its port: what `parity.check_initialisation` takes.
+    """The initial parameters of both sides: what `parity.check_initialisation` takes.
 
     Attributes:
       torch_init: makes the network.
@@ -32,15 +32,15 @@ class Draw(NamedTuple):
         return self._replace(**changes)
 
     def check(self, **settings: Any) -> parity.Report:
-        """Judge the port's start."""
+        """Compare the initial parameters."""
         return parity.check_initialisation(*self)
 
 
-_TORCH_START = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+_TORCH_INIT = jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 _SIZES = (20, 30, 40)
 
 
-def _start(
+def _init(
     kernel_init: Callable[..., Any],
     bias_init: Callable[..., Any] | None = None,
     *,
@@ -64,7 +64,7 @@ def _start(
     return init
 
 
-def _flax_start(key: jax.Array) -> Any:
+def _flax_init(key: jax.Array) -> Any:
     x = jnp.zeros((1, _SIZES[0]))
     params = {}
     for i, size in enumerate(_SIZES[1:]):
@@ -79,7 +79,7 @@ def draw() -> Draw:
     first, hidden, last = _SIZES
     return Draw(
         lambda: nn.Sequential(nn.Linear(first, hidden), nn.Tanh(), nn.Linear(hidden, last)),
-        _start(_TORCH_START),
+        _init(_TORCH_INIT),
     )
 
 
@@ -92,25 +92,25 @@ def normal_draw() -> Draw:
             nn.init.normal_(layer.weight)
         return network
 
-    return Draw(torch_init, _start(jax.nn.initializers.normal(1.0)))
+    return Draw(torch_init, _init(jax.nn.initializers.normal(1.0)))
 
 
 # fmt: off
 
 INITIALISATION = of_kind("initialisation", (
-    row("flax-default", "0 start", "init-lecun-normal", draw, init=_flax_start),
+    row("flax-default", "0 start", "init-lecun-normal", draw, init=_flax_init),
     row("kaiming-uniform", "0 start", "init-kaiming-uniform", draw,
-        init=_start(jax.nn.initializers.kaiming_uniform())),
+        init=_init(jax.nn.initializers.kaiming_uniform())),
     row("glorot-uniform", "0 start", "init-glorot", draw,
-        init=_start(jax.nn.initializers.glorot_uniform())),
+        init=_init(jax.nn.initializers.glorot_uniform())),
     row("fan-out", "0 start", "init-fan-out", draw,
-        init=_start(jax.nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform"))),
+        init=_init(jax.nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform"))),
     row("normal-0.01", "0 start", "init-normal-std", normal_draw,
-        init=_start(jax.nn.initializers.normal())),
+        init=_init(jax.nn.initializers.normal())),
     row("zero-bias", "0 start 0.bias", "init-zero-bias", draw,
-        init=_start(_TORCH_START, jax.nn.initializers.zeros)),
+        init=_init(_TORCH_INIT, jax.nn.initializers.zeros)),
     # Each distribution is right, and the second weight is a function of the first.
-    row("key-reused", "0 start", "init-key-reuse", draw, init=_start(_TORCH_START, reused=True)),
+    row("key-reused", "0 start", "init-key-reuse", draw, init=_init(_TORCH_INIT, reused=True)),
     row("bound-5-percent-larger", "0 start", None, draw,
-        init=_start(jax.nn.initializers.variance_scaling(1.05**2 / 3, "fan_in", "uniform"))),
+        init=_init(jax.nn.initializers.variance_scaling(1.05**2 / 3, "fan_in", "uniform"))),
 ))

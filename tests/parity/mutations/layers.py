@@ -120,7 +120,7 @@ LAYER = of_kind("layer", (
         apply=through(lambda x: x * jax.lax.rsqrt(jnp.mean(x**2, 1, keepdims=True) + 1e-6))),
     row("bias-missing", "0 output", None, regression,
         apply=lambda params, x: jnp.tanh(dense(params["0"], x)) @ params["2"]["kernel"]),
-    # It is 0 at the start, so the first output is right, and the loss; its gradient is not.
+    # The bias is 0 at first, so the first output and loss are right; its gradient is not.
     row("zero-bias-missing", "0 grad bias", None, absolute_zero,
         apply=lambda params, x: x @ params[""]["kernel"]),
     # The values are right; what flowed back through the branch is missing from the first layer.
@@ -128,7 +128,7 @@ LAYER = of_kind("layer", (
         apply=partial(residual_network, before=jax.lax.stop_gradient)),
     row("detach-missing", "0 grad hidden.weight", None, partial(residual, detached=True),
         apply=residual_network),
-    # The encoder's gradient lacks the decoder's share.
+    # The encoder's gradient lacks the decoder's part.
     row("untied", "0 grad encoder.weight", None, tied,
         apply=lambda params, x: jnp.tanh(x @ params["encoder"]) @ params["decoder"],
         from_torch=lambda tensors: {"encoder": tensors["encoder.weight"].T,
