@@ -14,7 +14,8 @@ import pytest
 
 import jaxdnn
 from jaxdnn import workflows
-from jaxdnn.runs import catalogue
+from jaxdnn.runs import catalogue, reports
+from jaxdnn.runs.workflow import NetworkReport, Report
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
@@ -51,8 +52,13 @@ def test_reference_torch_never_imports_jax() -> None:
 
 
 def test_import_jaxdnn_loads_neither_jax_nor_a_device() -> None:
-    loaded = run("import sys, jaxdnn, jaxdnn.cli; print(*sys.modules)")
+    loaded = run("import sys, jaxdnn; print(*sys.modules)")
     assert not {"jax", "numpy", "tyro", "rich", "matplotlib"} & loaded
+
+
+def test_the_command_lists_and_helps_without_jax() -> None:
+    loaded = run("import sys, jaxdnn.cli; print(*sys.modules)")
+    assert not {"jax", "flax", "optax", "pandas", "matplotlib"} & loaded
 
 
 def test_importing_every_module_touches_no_device() -> None:
@@ -67,56 +73,38 @@ def test_training_core_needs_no_library_of_the_command_line() -> None:
     blocked = ("tyro", "matplotlib", "pooch", "requests", "platformdirs", "pandas", "PIL", "torch")
     core = "data.batches data.mnist data.paired_files data.synthetic data.tabular torch_compat"
     core += " losses models optim parity training runs.checkpoint runs.prediction runs.result"
-    core += " runs.documented cli.run"
+    core += " runs.documented runs.ensemble runs.digits"
     program = BLOCK.format(blocked=blocked) + "".join(
         f"import jaxdnn.{module}\n" for module in core.split()
     )
-    program += "from jaxdnn import workflows\nfor i in workflows.WORKFLOWS: workflows.load(i)\n"
-    program += "workflows.load('momentum-sgd').run()\n"
+    program += (
+        "from jaxdnn.runs import catalogue\nfor i in catalogue.WORKFLOWS: catalogue.report(i)\n"
+        "from jaxdnn.runs.workflow import Request\n"
+        "report = catalogue.report('momentum-sgd')\n"
+        "report.run(Request(report.SEED, report.Config()))\n"
+    )
     run(program)
 
 
-def test_every_listed_workflow_is_a_module_and_every_module_is_listed() -> None:
-    loaded = {workflow.module for workflow in workflows.WORKFLOWS.values()}
-    shared = {"config", "digits", "documented", "result"}
-    found = {module.name for module in pkgutil.iter_modules(workflows.__path__)}
-    assert found == loaded | shared
-    for workflow_id in workflows.WORKFLOWS:
-        module = workflows.load(workflow_id)
-        assert {"Config", "SEED", "run"} <= set(module.__all__)
+def test_every_listed_workflow_is_a_lesson_with_a_report() -> None:
+    listed = {workflow.module for workflow in catalogue.WORKFLOWS.values()}
+    assert {module.name for module in pkgutil.iter_modules(workflows.__path__)} == {
+        *listed,
+        "config",
+    }
+    assert {module.name for module in pkgutil.iter_modules(reports.__path__)} == listed
+    for workflow_id, workflow in catalogue.WORKFLOWS.items():
+        module = catalogue.report(workflow_id)
+        assert isinstance(module, Report)
+        assert isinstance(module, NetworkReport) == (workflow.kind in ("network", "long"))
 
 
 def test_lazy_submodules_are_all_that_are_public() -> None:
     names = set(jaxdnn.__all__) - {"__version__"}
     for name in names:
         assert getattr(jaxdnn, name) is importlib.import_module(f"jaxdnn.{name}")
-    internal = {
-        "cephes",
-        "cli",
-        "compilation_cache",
-        "device",
-        "execution",
-        "errors",
-        "files",
-        "flags",
-        "grid",
-        "host_loop",
-        "interruption",
-        "memory",
-        "outputs",
-        "plots",
-        "prediction",
-        "resumption",
-        "running",
-        "startup",
-        "sweep_results",
-        "sweeping",
-        "verification",
-        "xla_flags",
-    }
-    internal |= {"terminal", "__main__"}
     found = {module.name for module in pkgutil.iter_modules(jaxdnn.__path__)}
-    assert names == found - internal
+    assert names == found - {"__main__", "cli", "errors", "verification"}
     assert dir(jaxdnn) == sorted(jaxdnn.__all__)
     assert all(f"`jaxdnn.{name}`" in (jaxdnn.__doc__ or "") for name in names)
     with pytest.raises(AttributeError, match="has no attribute 'cnn'"):

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import tyro
 
 import jaxdnn
-from jaxdnn.cli import predict, run, sweep, verify
+from jaxdnn.cli import predict, run, verify
 from jaxdnn.cli.interruption import Interruption
 from jaxdnn.cli.predict import Predict
 from jaxdnn.cli.verify import Verify
@@ -104,9 +104,13 @@ def _dispatch(words: list[str], interruption: Interruption) -> int:
     if words[:1] in (["run"], ["sweep"]) and words[1:] and not words[1].startswith("-"):
         # The flags are those of the workflow, so they are parsed once it is known.
         catalogue.require(words[1])
-        command = run if words[0] == "run" else sweep
         _set_flags()
-        command.run(words[1], words[2:], interruption)
+        if words[0] == "run":
+            run.run(words[1], words[2:], interruption)
+        else:
+            from jaxdnn.cli import sweep  # imports JAX
+
+            sweep.run(words[1], words[2:], interruption)
         return 0
     options = tyro.extras.subcommand_cli_from_dict(
         _COMMANDS,
