@@ -177,10 +177,14 @@ def test_step_down_any_loss_is_torchs(x64: None, loss: str) -> None:
 
 
 def test_momentum_step_is_torchs(x64: None) -> None:
-    arguments, settings = tuple(normal(3, 4)), {"lr": 0.3, "momentum": 0.7}
-    theirs = tensors(arguments)
-    torch_momentum_sgd.momentum_step(*theirs, torch_momentum_sgd.Config(**settings))
-    ours = momentum_sgd.momentum_step(*arrays(arguments), momentum_sgd.Config(**settings))
+    arguments = tuple(normal(3, 4))
+    settings: dict[str, Any] = {"lr": 0.3, "momentum": 0.7}
+    theirs = their_w, their_v, their_dw = tensors(arguments)
+    torch_momentum_sgd.momentum_step(
+        their_w, their_v, their_dw, torch_momentum_sgd.Config(**settings)
+    )
+    w, v, dw = arrays(arguments)
+    ours = momentum_sgd.momentum_step(w, v, dw, momentum_sgd.Config(**settings))
     close(ours, theirs[:2])
 
 

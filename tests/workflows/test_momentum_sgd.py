@@ -90,7 +90,8 @@ def test_mini_batches_hold_every_sample_once(batches: int) -> None:
     assert indices.shape == (2 * batches, 500 // batches)
     for epoch in indices.reshape(2, 500):
         np.testing.assert_array_equal(np.sort(epoch), np.arange(500))
-    assert not np.array_equal(*indices.reshape(2, 500))
+    first, second = indices.reshape(2, 500)
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("batches", [7, 600])

@@ -178,7 +178,7 @@ def regression_layer() -> tuple[Ran, Ran]:
 
 
 def sums() -> tuple[Ran, Ran]:
-    settings = {"epochs": 50, "samples": 100}
+    settings: dict[str, Any] = {"epochs": 50, "samples": 100}
     data, _ = float64(sum_classifier.data_and_params(0, 100))
     state, history = jax.jit(sum_classifier.fit)(KEY, sum_classifier.Config(**settings), data)
     module = load(torch_sum_classifier.DNN(), sum_classifier.MODEL.init(KEY))
