@@ -15,7 +15,7 @@ def newton_step(
     Args:
       loss: twice differentiable.
       w: where the step starts, shape ``(n,)``; it is not changed.
-      lr: the share of the step to take.
+      lr: the fraction of the step to take.
 
     Returns:
       The weights after the step.

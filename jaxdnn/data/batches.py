@@ -1,7 +1,7 @@
 """Data sets, batches and splits, and the order in which samples are used.
 
-`TensorDataset`, `DataLoader` and `random_split` are torch's, for NumPy arrays, with torch's orders;
-inside a compiled run an epoch is an array of indices instead, of which `shuffle` makes one.
+`TensorDataset`, `DataLoader` and `random_split` are torch's, for NumPy arrays, with torch's
+permutations; inside a compiled run an epoch is an array of indices instead, which `shuffle` makes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -160,7 +160,7 @@ def random_split(
 
     Args:
       dataset: the samples.
-      lengths: of each part, which add up to all; or shares that add up to 1, where the samples
+      lengths: of each part, which add up to all; or fractions that add up to 1, where the samples
         that rounding down leaves over go to the parts in turn.
       generator: torch's generator.
 
@@ -188,10 +188,10 @@ def shuffle(key: Key[Array, ""], samples: int) -> Int[Array, " samples"]:
 
     One sort, where `jax.random.permutation` makes two for sets of this size; on a CPU a sort of
     60,000 takes about 2% of an epoch of the MNIST DNN. Where two of the numbers are equal, for a
-    share of about ``samples / 2**32`` of the samples, their order is not random.
+    fraction of about ``samples / 2**32`` of the samples, their order is not random.
 
     Args:
-      key: decides the order.
+      key: decides the permutation.
       samples: how many there are.
 
     Returns:

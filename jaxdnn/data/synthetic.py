@@ -1,7 +1,7 @@
 """The tutorials' generated data sets, as torch draws them after a seed.
 
 Each function takes a `jaxdnn.torch_compat.Generator` and leaves it where the document's listing
-leaves torch's, so that what is drawn next, a network's start or a shuffle, follows as it does
+leaves torch's, so that what is drawn next, initial parameters or a shuffle, follows as it does
 there.
 """
 
@@ -106,7 +106,7 @@ def split(
       generator: what the permutation is drawn from; ``torch.utils.data.random_split`` draws alike.
       features: the samples along the first axis.
       labels: likewise.
-      train_share: of the samples, rounded down.
+      train_share: fraction of the samples, rounded down.
 
     Returns:
       The first part for training, the rest for the test.
