@@ -29,6 +29,7 @@ from jaxdnn.verification.sides import (
     named_in_place,
     network,
     network_torch,
+    outputs,
     reference_module,
 )
 from jaxdnn.workflows import (
@@ -50,11 +51,6 @@ _ROWS = np.array([[0, 0, 1], [1, 1, 1], [4, 2, 1]], np.float32)
 _COEFFICIENTS = np.array([2, 3, 4], np.float32)
 
 
-def _outputs(criterion: Any) -> Any:
-    """A criterion of outputs as a loss of a module; class indices are 64-bit integers to torch."""
-    return lambda module, x, y: criterion(module(x), y if y.is_floating_point() else y.long())
-
-
 def _by_hand() -> Case:
     lr = gradient_descent.Config().lr
 
@@ -68,7 +64,7 @@ def _by_hand() -> Case:
     return Case("gradient-descent", lambda: bare(named(step)), torch)
 
 
-def _descent(loss: str, start: Any, batch: Batch, length: int) -> Case:
+def _descent(loss: str, initial: Any, batch: Batch, length: int) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.gradient_descent")
         lr = reference.Config().lr
@@ -76,7 +72,7 @@ def _descent(loss: str, start: Any, batch: Batch, length: int) -> Case:
         def step(w: Any, *batch: Any) -> Any:
             return reference.step(getattr(reference, loss), w, *batch, lr=lr)
 
-        return bare_torch({"w": start}, [batch] * min(length, steps), named_in_place(step))
+        return bare_torch({"w": initial}, [batch] * min(length, steps), named_in_place(step))
 
     def step(w: Any, *batch: Any) -> Any:
         lr = gradient_descent.Config().lr
@@ -87,15 +83,13 @@ def _descent(loss: str, start: Any, batch: Batch, length: int) -> Case:
 
 def _layer() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = (
-            reference_module("workflows.gradient_descent"),
-            reference_module("models"),
-        )
+        reference = reference_module("workflows.gradient_descent")
+        models = reference_module("models")
         return network_torch(
             torch_compat.to_torch(gradient_descent.layer_init(2)),
             [(_POINTS[:, None], 2 * _POINTS[:, None])] * min(30, steps),
             lambda: models.linear(1, 1, bias=False),
-            _outputs(reference.layer_criterion),
+            outputs(reference.layer_criterion),
             lambda module: reference.layer_optimizer(module, reference.Config()),
         )
 
@@ -106,14 +100,14 @@ def _layer() -> Case:
 def _two_layer(*, as_printed: bool | None) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.two_layer_net")
-        x, y, start = two_layer_net.data_and_params(0)
+        x, y, initial = two_layer_net.data_and_params(0)
         lr = reference.Config().lr
         if as_printed is None:
             step = functools.partial(reference.step, lr=lr)
         else:
             step = functools.partial(reference.step_by_hand, lr=lr, as_printed=as_printed)
         tracked = as_printed is None
-        return bare_torch(start, [(x, y)] * min(20, steps), step, tracked=tracked)
+        return bare_torch(initial, [(x, y)] * min(20, steps), step, tracked=tracked)
 
     def port() -> Port:
         lr = two_layer_net.Config().lr
@@ -128,7 +122,7 @@ def _sequential() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference, models = reference_module("workflows.two_layer_net"), reference_module("models")
         x, y, weights = two_layer_net.data_and_params(0)
-        start = {
+        initial = {
             "net.0.weight": weights["w1"].T,
             "net.0.bias": np.zeros(100, np.float32),
             "net.2.weight": weights["w2"].T,
@@ -136,10 +130,10 @@ def _sequential() -> Case:
         }
         sgd = reference_module("optim").torch.optim.SGD
         return network_torch(
-            start,
+            initial,
             [(x, y)] * min(20, steps),
             lambda: models.mlp((1000, 100, 10)),
-            _outputs(reference.sequential_criterion),
+            outputs(reference.sequential_criterion),
             lambda module: sgd(module.parameters(), lr=reference.Config().lr),
         )
 
@@ -153,17 +147,16 @@ def _momentum(*, full_batch: bool) -> Case:
         samples = momentum_sgd.data(torch_compat.Generator(420))
         inputs, labels = np.array(samples.inputs), np.array(samples.labels)
         if full_batch:
-            batches = [(inputs, labels)] * min(17 + 55, steps)
+            batches = [(inputs, labels)] * min(17 + 55, steps)  # as many as the document runs
         else:
-            indices = momentum_sgd.batches(torch_compat.Generator(420), momentum_sgd.Config())[
-                :steps
-            ]
+            generator = torch_compat.Generator(420)
+            indices = momentum_sgd.batches(generator, momentum_sgd.Config())[:steps]
             batches = [(inputs[i], labels[i]) for i in indices]
         return network_torch(
             torch_compat.to_torch(momentum_sgd.init(torch_compat.Generator(420))),
             batches,
             reference.ThreeLayer,
-            _outputs(reference.criterion),
+            outputs(reference.criterion),
             lambda module: reference.optimizer(module, reference.Config()),
         )
 
@@ -174,11 +167,11 @@ def _momentum(*, full_batch: bool) -> Case:
 def _plane() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.linear_regression")
-        samples, start = linear_regression.data_and_params(0, 1000)
+        samples, initial = linear_regression.data_and_params(0, 1000)
         indices = linear_regression.permutations(0, 3, 1000).reshape(-1, 10)[:steps]
         batches = [(samples.features[i], samples.labels[i]) for i in indices]
         step = functools.partial(reference.step, lr=reference.Config().lr)
-        return bare_torch(start, batches, step)
+        return bare_torch(initial, batches, step)
 
     lr = linear_regression.Config().lr
     step = functools.partial(linear_regression.step, lr=lr)
@@ -187,17 +180,16 @@ def _plane() -> Case:
 
 def _plane_by_layer() -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
-        reference, models = (
-            reference_module("workflows.linear_regression"),
-            reference_module("models"),
-        )
+        reference = reference_module("workflows.linear_regression")
+        models = reference_module("models")
         samples, params, generator = linear_regression.layer_data_and_params(0, 1000)
-        orders = linear_regression.layer_permutations(generator, 3, 1000).reshape(-1, 10)[:steps]
+        permutations = linear_regression.layer_permutations(generator, 3, 1000)
+        indices = permutations.reshape(-1, 10)[:steps]
         return network_torch(
             torch_compat.to_torch(params),
-            [(samples.features[i], samples.labels[i]) for i in orders],
+            [(samples.features[i], samples.labels[i]) for i in indices],
             lambda: models.mlp((2, 1)),
-            _outputs(reference.layer_criterion),
+            outputs(reference.layer_criterion),
             lambda module: reference.layer_optimizer(module, reference.Config()),
         )
 
@@ -215,7 +207,7 @@ def _sums() -> Case:
             torch_compat.to_torch(params),
             [(samples.train_features, samples.train_labels)] * min(1000, steps),
             reference.DNN,
-            _outputs(reference.criterion),
+            outputs(reference.criterion),
             lambda module: reference.optimizer(module, reference.Config()),
         )
 
@@ -226,20 +218,21 @@ def _sums() -> Case:
 def _table(batch_size: int | None) -> Case:
     def torch(data: MNIST | None, steps: int) -> TorchSide:
         reference = reference_module("workflows.tabular_dnn")
-        seed = 1  # the report's
+        seed = 1  # the workflow's own
         samples, params, _ = tabular_dnn.data_and_params(seed, tabular.generate(seed))
         rows = samples.train_features, samples.train_labels
         steps = min(1000, steps)
         batches: list[Batch] = [rows] * steps
         if batch_size is not None:
-            orders = (torch_compat.Generator(epoch).randperm(len(rows[0])) for epoch in range(200))
-            indices = itertools.islice(_split(orders, batch_size), steps)
+            generators = map(torch_compat.Generator, range(200))
+            permutations = (generator.randperm(len(rows[0])) for generator in generators)
+            indices = itertools.islice(_split(permutations, batch_size), steps)
             batches = [tuple(array[i] for array in rows) for i in indices]
         return network_torch(
             torch_compat.to_torch(params),
             batches,
             lambda: reference.network(8),
-            _outputs(reference.criterion),
+            outputs(reference.criterion),
             lambda module: reference.optimizer(module, reference.Config()),
         )
 
@@ -252,12 +245,13 @@ def _digits(workflow: str, module: Any) -> Case:
         assert data is not None
         reference = reference_module(f"workflows.{module.__name__.rpartition('.')[2]}")
         config = module.Config()
-        start = next(reference_module("parity.training_run").initial_draws(reference.init, seed=0))
-        orders = (np.random.default_rng(epoch).permutation(60_000) for epoch in itertools.count())
-        count = min(1000, config.epochs * 938, steps)
-        indices = itertools.islice(_split(orders, 64), count)
+        draws = reference_module("parity.training_run").initial_draws(reference.init, seed=0)
+        generators = map(np.random.default_rng, itertools.count())
+        permutations = (generator.permutation(60_000) for generator in generators)
+        count = min(1000, config.epochs * 938, steps)  # 938 batches of 64 an epoch
+        indices = itertools.islice(_split(permutations, 64), count)
         return network_torch(
-            start,
+            next(draws),
             [(data.train_images[i], data.train_labels[i]) for i in indices],
             reference.init,
             lambda model, x, y: reference.criterion(reference.predict(model, x), y.long()),
@@ -268,10 +262,10 @@ def _digits(workflow: str, module: Any) -> Case:
     return Case(workflow, lambda: network(module.loss, optimizer), torch_side, needs_mnist=True)
 
 
-def _split(orders: Any, batch_size: int) -> Iterator[np.ndarray]:
-    """One batch of indices after the other, the last of an epoch shorter."""
-    for order in orders:
-        yield from np.split(order, range(batch_size, len(order), batch_size))
+def _split(permutations: Any, batch_size: int) -> Iterator[np.ndarray]:
+    """One batch of indices after the other; the last of an epoch may be shorter."""
+    for permutation in permutations:
+        yield from np.split(permutation, range(batch_size, len(permutation), batch_size))
 
 
 def _derivatives() -> Case:
@@ -337,4 +331,4 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "W24": _plane_by_layer(),
     }
 )
-"""The rows by name."""
+"""The rows by name: the document's sections."""

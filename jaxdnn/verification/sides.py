@@ -21,6 +21,7 @@ __all__ = [
     "named_in_place",
     "network",
     "network_torch",
+    "outputs",
     "reference_module",
 ]
 
@@ -147,3 +148,8 @@ def network_torch(
     stepper = reference_module("parity.workflow_steps").NetworkStepper
     name = type(optimizer(module())).__name__
     return TorchSide(initial, batches, lambda: stepper(module(), initial, loss, optimizer), name)
+
+
+def outputs(criterion: Callable[..., Any]) -> Callable[..., Any]:
+    """A criterion of outputs as a loss of a module; torch's class indices are 64-bit integers."""
+    return lambda module, x, y: criterion(module(x), y if y.is_floating_point() else y.long())

@@ -1,4 +1,4 @@
-"""The judgement on a port: what passes, what fails and where, and what proves nothing."""
+"""Verdicts on ports: what passes, what fails and where, and what proves nothing."""
 
 import copy
 import random
@@ -46,7 +46,7 @@ def apply(params: Any, x: Array, between: Callable[[Array], Array] = jnp.tanh) -
 
 
 def arguments(module: nn.Module | None = None, **changed: Any) -> dict[str, Any]:
-    """Of `parity.check_port`, for a right port unless something is changed."""
+    """The arguments of `parity.check_port` for a right port, with changes."""
     module = network() if module is None else module
     return {
         "torch_module": module,
@@ -99,7 +99,7 @@ def test_a_right_port_passes_in_both_precisions() -> None:
     assert max(double.movement.values()) < 1e-12
 
 
-def test_only_the_first_steps_are_compared_if_so_many_are_asked_for() -> None:
+def test_steps_limits_how_many_are_compared() -> None:
     [tier] = check(steps=3).tiers
     assert tier.steps == 3
 
@@ -351,7 +351,7 @@ class Forward(nn.Module):
 
 
 def unlayered(**changed: Any) -> Callable[[Arrays], Any]:
-    """As `Forward` names its parameters."""
+    """A ``from_torch`` for the names of `Forward`."""
     return lambda tensors: {k.removeprefix("named."): v for k, v in tensors.items()} | changed
 
 
@@ -506,11 +506,11 @@ def test_a_compiler_that_is_wrong_proves_nothing(
     assert "the compiler cannot add" in str(report)
 
 
-# Nothing is changed.
+# What was given is left as it was.
 
 
 def settings() -> dict[str, Any]:
-    """All that a comparison could leave behind, apart from what it is given.
+    """Every setting that a comparison could leave changed.
 
     Not Python's random state: beartype draws from it to choose what it looks at.
     """

@@ -126,11 +126,29 @@ def test_booleans_and_empty_tensors_are_compared() -> None:
 # Rounding in float32.
 
 
-def excess(*sides: list[Observation]) -> dict[str, float]:
+def added(*sides: list[Observation]) -> float32.Roundings:
     roundings = float32.NO_ROUNDINGS
     for step, (exact, torch, port) in enumerate(zip(*sides, strict=True)):
         roundings = float32.add(roundings, exact, torch, port, step=step)
-    return float32.excess(roundings.squares)
+    return roundings
+
+
+def excess(*sides: list[Observation]) -> dict[str, float]:
+    return float32.excess(added(*sides).squares)
+
+
+@pytest.mark.parametrize(("times", "passes"), [(2.9, True), (3.1, False)])
+def test_three_times_torchs_error_and_a_unit_in_the_last_place_pass(
+    times: float, passes: bool
+) -> None:
+    ulp, torch = 2.0**-23, 1e-6
+    errors = (0.0, torch, times * torch + ulp)
+    sides = ([{"loss": np.array(1.0), "param/w": np.full(3, 1 + error)}] for error in errors)
+    found = float32.tier(added(*sides), horizon=None).first_divergence
+    assert (found is None) == passes
+    if found is not None:
+        assert (found.phase, found.tensor) == ("param", "w")
+        assert found.error == pytest.approx(times, abs=0.01)
 
 
 @pytest.mark.parametrize(

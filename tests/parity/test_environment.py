@@ -1,4 +1,4 @@
-"""What a comparison ran on: the flag against a miscompile, and whether it is needed."""
+"""The environment of a comparison: the flag against a miscompile, and whether it is needed."""
 
 import importlib.metadata
 import json

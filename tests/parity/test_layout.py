@@ -1,4 +1,4 @@
-"""The way back to torch's tensors: whatever is moved is found, and nothing else is taken for it."""
+"""The inverse of ``from_torch``: whatever is moved comes back, and everything else is refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -129,7 +129,7 @@ def test_numbers_that_are_changed_or_doubled_are_refused(
         (lambda t: {}, tuple(SHAPES), ()),
     ],
 )
-def test_what_has_no_counterpart_is_told(
+def test_what_has_no_counterpart_is_reported(
     from_torch: Callable[[Arrays], Any], only_torch: tuple[str, ...], only_port: tuple[str, ...]
 ) -> None:
     found = layout.trace(from_torch, SHAPES)

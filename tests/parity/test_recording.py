@@ -1,4 +1,4 @@
-"""A torch run in a file: complete or not there, and in JAX alone it proves what torch proves."""
+"""A torch run in a file: complete or absent, and as good as torch itself to compare with."""
 
 import inspect
 import json
@@ -56,7 +56,7 @@ def settings() -> dict[str, Any]:
 
 
 def ports() -> dict[str, tuple[Any, Any, Any]]:
-    """Of `Pixels`, one right and two wrong; its source is run where there is no torch too."""
+    """Ports of `Pixels`, one right and two wrong; this source also runs where there is no torch."""
     import jax
 
     from jaxdnn import losses, optim
@@ -86,7 +86,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def live() -> dict[str, parity.Report]:
-    """What torch itself proves; names, which take long, are those of the recording."""
+    """The reports beside torch itself, without names, which take long and are tested elsewhere."""
     run = settings()
     given = run["module"], run["loss"], run["optimizer"]
     with pytest.MonkeyPatch.context() as patch:
@@ -99,7 +99,7 @@ def live() -> dict[str, parity.Report]:
 
 @pytest.fixture(scope="module")
 def replayed(file: Path) -> dict[str, dict[str, Any]]:
-    """What the file proves, where torch cannot be imported."""
+    """The reports beside the recording, where torch cannot be imported."""
     program = f"""
 import json, sys
 sys.modules["torch"] = sys.modules["safetensors.torch"] = None

@@ -1,4 +1,4 @@
-"""What a reader, a program and a browser are told of a comparison."""
+"""The report as text, JSON and HTML."""
 
 import dataclasses
 import html.parser
