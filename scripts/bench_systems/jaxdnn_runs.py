@@ -222,10 +222,11 @@ def table_compiling(settings: Settings) -> Run:
 
 def regression(settings: Settings) -> Run:
     """Three epochs from scratch, compiled before."""
-    data, weights = linear_regression.data_and_start(SEED, 1000)
-    orders = linear_regression.orders(SEED, 3, 1000)
-    arguments = jax.device_put((weights, orders, linear_regression.Config(), data))
-    program = jax.jit(linear_regression.train).lower(*arguments).compile()
+    data, weights = linear_regression.data_and_params(SEED, 1000)
+    permutations = linear_regression.permutations(SEED, 3, 1000)
+    arguments = jax.device_put((weights, permutations, linear_regression.Config(), data))
+    train = jax.jit(linear_regression.train, static_argnums=0)
+    program = train.lower(linear_regression.mean_loss, *arguments).compile()
 
     def run(turn: int) -> dict[str, float]:
         seconds, (weights, _) = _seconds(program, *arguments)
