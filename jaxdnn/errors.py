@@ -1,4 +1,4 @@
-"""What a user can mend: errors of one sentence that names the thing and the remedy."""
+"""User-correctable errors. Each message is one sentence that names the problem and the remedy."""
 
 __all__ = ["CheckpointError", "ConfigError", "DataError", "JaxdnnError", "RunError"]
 

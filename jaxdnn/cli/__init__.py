@@ -1,8 +1,8 @@
-"""The command ``jaxdnn``: what a user types, sees and gets as files.
+"""The command ``jaxdnn``: parsing, terminal output, plots and output files.
 
-`command.main` reads the command line and calls one module for each command: `run`, `sweep`,
-`predict` and `verify`. What they share is beside them: the flags, the checks of output files, the
-terminal, the plots, and interruption by a signal. Nothing else in the package imports this room.
+`command.main` parses the command line and calls one module for each command: `run`, `sweep`,
+`predict` and `verify`. Beside them are their common parts: flags, checks of output files, the
+terminal, plots, and handling of signals. No other package imports this one.
 """
 
 from jaxdnn.cli.command import main

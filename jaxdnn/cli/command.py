@@ -1,4 +1,4 @@
-"""The command ``jaxdnn``: which command, and how it ends."""
+"""Entry point of the command ``jaxdnn``: dispatch, error messages and exit codes."""
 
 import io
 import json
@@ -29,7 +29,7 @@ class List:
     """List the workflows."""
 
     json: bool = False
-    """As a list of JSON objects."""
+    """Print a list of JSON objects."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ _COMMANDS = {"list": List, "run": Run, "sweep": Sweep, "predict": Predict, "veri
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit.
 
-    The code is 0 for success, 2 for bad input, 1 where the system refuses (a full disk) or a
-    verification fails, 3 where a verification is inconclusive, and 128 plus the number of a signal
-    to stop, so 130 for Ctrl-C.
+    Exit codes: 0 for success; 1 for an error of the system, such as a full disk, or a failed
+    verification; 2 for bad input; 3 for an inconclusive verification; 128 plus the signal's number
+    after a signal, so 130 for Ctrl-C.
 
     Args:
       argv: the arguments; by default those of the process.
@@ -87,17 +87,17 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complain(f"out of memory ({error}); ask for fewer samples, epochs or a smaller batch")
         _leave(1)
     except BaseException:
-        # An interrupted import can end in any exception.
+        # An interrupted import can raise any exception.
         if interruption.signal is None:
             raise
         _complain("interrupted")
         sys.stderr.flush()
-        os._exit(128 + interruption.signal)  # a compiled run cannot be stopped, only left
+        os._exit(128 + interruption.signal)  # a running XLA program cannot be interrupted
     sys.exit(code)
 
 
 def _dispatch(words: list[str], interruption: Interruption) -> int:
-    """Parse, and call the command; the exit code."""
+    """Parse the command line and call the command; returns the exit code."""
     if words == ["--version"]:
         print(f"jaxdnn {jaxdnn.__version__}")  # noqa: T201
         return 0
@@ -137,7 +137,7 @@ def _set_flags() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit; of several processes one that fails goes at once, without waiting for the others."""
+    """Exit. A failed process of several exits at once: JAX's shutdown would wait for the others."""
     if startup.many_processes():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""How the command line reads and shows the hyperparameters of a workflow."""
+"""Parsing of hyperparameters as flags."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def hyperparameters(metavar: str) -> Any:
     Such a field is a number or, under vmap, an array; as a flag it is a number.
 
     Args:
-      metavar: what help calls the value.
+      metavar: name of the value in the help text.
 
     Returns:
       A registry for `tyro.cli`.

@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin, heard even while a compiled program runs."""
+"""Handling of Ctrl-C and other signals while a compiled program runs."""
 
 import signal
 import threading
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 class Interruption:
-    """Turns the signals to stop into KeyboardInterrupt, and remembers which one came.
+    """Turns signals into KeyboardInterrupt, and records which signal was received.
 
-    The exception alone is not enough: raised in a callback of the interpreter, it is lost.
+    The exception alone is not enough: it is lost if it is raised in a callback of the interpreter.
 
     Attributes:
-      signal: the number of the signal that came, or None.
+      signal: number of the signal received, or None.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Interruption:
             return
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            # A job in the background ignores interruptions, and is to go on doing so.
+            # A background job ignores SIGINT, and should continue to.
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._come)
 
@@ -35,7 +35,7 @@ class Interruption:
         raise KeyboardInterrupt
 
     def wait_for(self, function: Callable[[], T]) -> T:
-        """Call a function in a thread, so that a signal is heard while a compiled program runs.
+        """Call a function in a thread, so that signals are handled while a compiled program runs.
 
         Args:
           function: what to call.
@@ -44,7 +44,7 @@ class Interruption:
           Its result.
 
         Raises:
-          KeyboardInterrupt: a signal came; the thread goes on until the process ends.
+          KeyboardInterrupt: a signal was received; the thread runs until the process exits.
           BaseException: whatever the function raised.
 
         Example:

@@ -1,4 +1,4 @@
-"""What the commands write: checked before a run, and written after it, whatever fails."""
+"""Output files: checked before a run, written after it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,18 +10,18 @@ from jaxdnn.errors import ConfigError
 __all__ = ["Writer", "check", "save_network", "write"]
 
 Writer = tuple[str, Callable[[Path], object]]
-"""What a file is called, and what writes it."""
+"""A description of a file, and the function that writes it."""
 
 
 def check(paths: Mapping[str, Path], read: Sequence[Path]) -> None:
-    """Raise if a result could not be written, or would replace another or what is read.
+    """Raise if an output file cannot be written, or would replace another output or an input.
 
     Args:
-      paths: where to, by the name of the flag without its dashes.
-      read: the files that are read.
+      paths: output files, by the name of the flag without its dashes.
+      read: input files.
 
     Raises:
-      ConfigError: the sentence names the flags.
+      ConfigError: the message names the flag.
 
     Example:
       >>> check({"json": Path("run"), "plot": Path("run")}, [])
@@ -44,14 +44,14 @@ def check(paths: Mapping[str, Path], read: Sequence[Path]) -> None:
 def write(
     paths: Mapping[str, Path], writers: Mapping[str, Writer]
 ) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Write every file that was asked for, whatever happens to the others.
+    """Write every file, even if writing another one fails.
 
     Args:
-      paths: where to, by name.
-      writers: by name, in the order of writing: first what cannot be made again.
+      paths: output files, by name.
+      writers: by name, in the order of writing; the trained network first.
 
     Returns:
-      What was written and where; and a sentence for each file that could not be.
+      Descriptions and paths of the files written; a message for each that failed.
     """
     written, failures = [], []
     for name, (description, writer) in writers.items():
@@ -72,17 +72,17 @@ def save_network(
     config: Mapping[str, Any],
     preprocessing: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint from which `jaxdnn.runs.prediction` knows the network and its data.
+    """Write a checkpoint that `jaxdnn.runs.prediction` can load.
 
     Args:
-      path: where to.
-      params: a Flax parameter tree.
-      workflow: the id of what trained it.
-      config: with which settings.
-      preprocessing: what was done to its data, as JSON holds it.
+      path: the file.
+      params: a flax parameter tree.
+      workflow: id of the workflow that trained it.
+      config: its configuration.
+      preprocessing: how its data were prepared; JSON types.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: the file cannot be written.
     """
     from jaxdnn.runs import checkpoint
 

@@ -1,4 +1,4 @@
-"""Pictures of a run."""
+"""Plots of a run and of a sweep."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
 
 def check_format(path: Path, *, option: str) -> None:
-    """Say now, rather than after the work is done, that matplotlib could not write such a file.
+    """Raise before a run if matplotlib cannot write such a file.
 
     Args:
-      path: where a picture is to go; its ending decides the format.
+      path: the picture; its suffix decides the format.
       option: the option that named it, for the message.
 
     Raises:
-      ConfigError: the ending is not a known one.
+      ConfigError: the suffix is unknown.
 
     Example:
       >>> check_format(Path("loss.svg"), option="--plot")
@@ -39,13 +39,13 @@ def check_format(path: Path, *, option: str) -> None:
 
 
 def picture(path: Path, result: Result, *, title: str) -> None:
-    """Draw every curve of losses of a run, its test accuracies if there are several, its scatter.
+    """Plot the losses of a run, its test accuracies if there are several, and its scatter.
 
-    A curve of many steps is drawn faintly, with its running mean. Losses that span more than a
-    factor of a hundred are drawn on a logarithmic scale.
+    A curve of many steps is faint, with its running mean on top. Losses that span more than a
+    factor of 100 have a logarithmic scale.
 
     Args:
-      path: the picture to write; its ending decides the format.
+      path: the picture to write; its suffix decides the format.
       result: of a workflow with curves.
       title: what was trained.
 
@@ -70,7 +70,7 @@ def picture(path: Path, result: Result, *, title: str) -> None:
 
 
 class Curves(NamedTuple):
-    """What is drawn of one setting of a sweep.
+    """The curves of one setting of a sweep.
 
     Attributes:
       label: the setting in words.
@@ -90,7 +90,7 @@ def sweep_picture(path: Path, curves: Sequence[Curves], *, title: str) -> None:
     highest. Of many settings, those with the best last accuracies have colours and bands.
 
     Args:
-      path: the picture to write; its ending decides the format.
+      path: the picture to write; its suffix decides the format.
       curves: at least one.
       title: what was trained.
 
@@ -128,7 +128,7 @@ _MOST_COLOURED, _MOST_GREY = 10, 200
 
 
 def _scale(count: int) -> list[Any]:
-    """As many colours, dark to light, in the order of the settings."""
+    """Colours from dark to light, in the order of the settings."""
     return list(colormaps["viridis"](np.linspace(0, 0.9, count)))
 
 
@@ -137,7 +137,7 @@ def _window(steps: int) -> int:
 
 
 def _smooth(losses: np.ndarray) -> np.ndarray:
-    """Running means of every row; what is too large or not finite breaks a line."""
+    """Running means of every row; values too large or not finite become gaps."""
     window = _window(losses.shape[1])
     rows = np.where(np.abs(losses) < _LARGEST, losses, np.nan).astype(np.float64)
     return np.array([np.convolve(row, np.full(window, 1 / window), mode="valid") for row in rows])
@@ -169,7 +169,7 @@ def _draw_setting(
 
 
 def _scale_losses(axes: Axes, losses: Sequence[np.ndarray]) -> None:
-    """From nothing to a little above where the networks start; what diverges leaves the picture."""
+    """Limits from 0 to slightly above the initial losses; diverging curves leave the plot."""
     smooth = [_smooth(rows) for rows in losses]
     starts = np.concatenate([rows[:, 0] for rows in smooth])
     values = np.concatenate([rows.ravel() for rows in smooth])
@@ -187,7 +187,7 @@ def _scale_losses(axes: Axes, losses: Sequence[np.ndarray]) -> None:
 
 def _save(figure: Figure, path: Path, title: str) -> None:
     ending = path.suffix[1:].lower()
-    # The same run draws the same bytes.
+    # No date or random ids, so that the same run writes the same bytes.
     dated = {"pdf": "CreationDate", "svg": "Date"}
     metadata = {dated[ending]: None} if ending in dated else None
     with rc_context({"svg.hashsalt": title}), write_atomically(path) as file:
@@ -201,7 +201,7 @@ _LARGEST = 1e38
 
 def _draw_curves(axes: Axes, result: Result, title: str) -> None:
     colours = [*_COLOURS, *((colour, colour) for colour in _MORE_COLOURS)]
-    # Of losses near the largest number, matplotlib finds no scale.
+    # matplotlib's scales overflow near the largest float.
     curves = {
         name: np.where(np.abs(losses) < _LARGEST, losses, np.nan).astype(np.float64)
         for name, losses in result.curves.items()
@@ -223,7 +223,7 @@ def _draw_curves(axes: Axes, result: Result, title: str) -> None:
     longest = max(map(len, curves.values()))
     axes.set(xlabel="step", ylabel="loss", title=title, xlim=(min(1, longest - 1), longest))
     if len(positive) and positive.max() > 100 * positive.min():
-        # What has died out to rounding would leave no room for the rest.
+        # Losses at the level of rounding would compress the rest of the curve.
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(positive.min(), 1e-8 * positive.max()) / 2)
     else:

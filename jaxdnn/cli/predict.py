@@ -15,10 +15,10 @@ __all__ = ["Predict", "run"]
 
 @dataclass(frozen=True)
 class Predict:
-    """Use a saved network on new samples, and write what it says as CSV."""
+    """Apply a saved network to new samples, and write its predictions as CSV."""
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
-    """A file that 'jaxdnn run --checkpoint' wrote."""
+    """A file written by 'jaxdnn run --checkpoint'."""
 
     csv: Path | None = None
     """Samples: a table, plain or .gz."""
@@ -37,11 +37,11 @@ class Predict:
     """Where to write; by default standard output."""
 
     compile_cache: bool = True
-    """Keep compiled programs in the user's cache folder, for the next start."""
+    """Cache compiled programs in the user's cache folder for the next start."""
 
 
 def run(options: Predict) -> None:
-    """Predict.
+    """Write predictions.
 
     Args:
       options: the command line.
@@ -74,4 +74,4 @@ def run(options: Predict) -> None:
         sys.stdout.write(table)
         return
     with write_atomically(options.output) as file:
-        file.write(table.encode(errors="backslashreplace"))  # as standard output does
+        file.write(table.encode(errors="backslashreplace"))  # as for standard output

@@ -62,8 +62,7 @@ class LongRun(Network):
     """Output files."""
 
     resume: Path | None = None
-    """File in which the run is saved after every epoch. If it exists, the run goes on from there.
-    """
+    """File in which the run is saved after every epoch; if it exists, the run resumes from it."""
 
 
 _FILES = {"figures": Figures, "curves": Curves, "network": Network, "long": LongRun}
@@ -84,19 +83,19 @@ class Arguments(Generic[C, I, F, P]):
 
 
 def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> None:
-    """Parse a workflow's flags, run it, and write the files that were asked for.
+    """Parse a workflow's flags, run it, and write the requested files.
 
     Args:
       workflow_id: a key of `jaxdnn.runs.catalogue.WORKFLOWS`.
       words: the command line after it.
-      interruption: notices a signal while a compiled program runs.
+      interruption: handles signals while a compiled program runs.
 
     Raises:
-      JaxdnnError: a flag, a file or the data is not as it should be.
-      OSError: a result could not be written, after all that could be is.
+      JaxdnnError: a flag, a file or the data is invalid.
+      OSError: an output file could not be written; the others have been.
       MemoryError: the run does not fit into the device's memory.
-      RunError: another process of the run is gone.
-      SystemExit: a flag is unknown or misspelt, or help was asked for.
+      RunError: another process of the run has died.
+      SystemExit: a flag is unknown, or help was requested.
     """
     import jax
 
@@ -119,7 +118,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     else:
         startup.start(arguments.machine)
 
-    first = jax.process_index() == 0  # of several processes one speaks and writes
+    first = jax.process_index() == 0  # only one of several processes prints and writes
     if first:
         outputs.check(paths, arguments.inputs.files())
     console = terminal.console(quiet=not first)
@@ -182,7 +181,7 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
 
 
 def _is_documented(report: Report, arguments: Arguments) -> bool:
-    """Whether the settings are the document's, so that its figures are to be expected."""
+    """Whether the settings are the document's, so that its figures should come out."""
     reads_files = report.Inputs is not NoInputs  # the document's own data have no seed
     return arguments.config == report.Config() and (reads_files or arguments.seed == report.SEED)
 
@@ -190,7 +189,7 @@ def _is_documented(report: Report, arguments: Arguments) -> bool:
 def _write(
     workflow: Workflow, result: "Result", paths: dict[str, Path]
 ) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Write every file that was asked for, first what cannot be made again, whatever fails."""
+    """Write the requested files, the checkpoint first: it took longest to make."""
     from jaxdnn.cli import plots
     from jaxdnn.data.files import write_atomically
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["WORKFLOWS", "run"]
 
 WORKFLOWS = ("mnist-dnn", "lenet")
-"""Those whose whole run is a function ``fit(key, config, data)`` that can be vmapped."""
+"""Workflows that can be swept: their ``fit(key, config, data)`` can be vmapped."""
 
 C = TypeVar("C")
 I = TypeVar("I")  # noqa: E741 (inputs)
@@ -31,7 +31,7 @@ I = TypeVar("I")  # noqa: E741 (inputs)
 
 @dataclass(frozen=True)
 class Files:
-    """What is written."""
+    """Output files."""
 
     json: Path | None = None
     """Every network's settings, losses and accuracies, unrounded, as JSON."""
@@ -40,8 +40,8 @@ class Files:
     """Picture of the losses and accuracies of every setting; None for no picture."""
 
     checkpoint: Path | None = None
-    """The network with the best test accuracy, as safetensors under torch's names. What is chosen
-    by the test set looks a little better on it than on new images."""
+    """The network with the best test accuracy, as safetensors under torch's names. Selected on the
+    test set, it looks slightly better there than on new images."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,31 @@ class Arguments(Generic[C, I]):
     machine: startup.Machine
 
     seeds: str = "8"
-    """How many (32 for 0 to 31), which (3,5,8), or from which to which (5:9); each decides
-    everything that is random in a network of every setting."""
+    """How many (32 for 0 to 31), a list (3,5,8), or a range (5:9); every setting is trained with
+    every seed."""
 
     batch_order: Literal["auto", "shared", "independent"] = "auto"
-    """Whether all networks see the batches of the first seed, or each those of its own seed; auto
+    """Whether all networks see the batches of the first seed, or each those of its own seed. auto
     is shared on a GPU, where one batch is gathered for all, and independent on a CPU, where
-    networks train one after the other and nothing is gained."""
+    networks are trained one after the other and sharing gains nothing."""
 
     chunk: int | None = None
-    """At most so many networks at a time; by default as many as memory holds."""
+    """Networks trained at a time, at most; by default as many as memory holds."""
 
 
 def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> None:
-    """Parse a sweep's flags, train its networks, and write what was asked for.
+    """Parse a sweep's flags, train its networks, and write the requested files.
 
     Args:
       workflow_id: one of `WORKFLOWS`.
       words: the command line after it.
-      interruption: hears a signal while a compiled program runs.
+      interruption: handles signals while a compiled program runs.
 
     Raises:
-      JaxdnnError: a flag, a file or the data is not as it should be.
-      OSError: what was computed could not be written, after all that could be is.
+      JaxdnnError: a flag, a file or the data is invalid.
+      OSError: an output file could not be written; the others have been.
       MemoryError: not even one network fits into memory.
-      SystemExit: a flag is unknown or misspelt, or help was asked for.
+      SystemExit: a flag is unknown, or help was requested.
     """
     if workflow_id not in WORKFLOWS:
         raise ConfigError(f"{workflow_id} cannot be swept; {' and '.join(WORKFLOWS)} can.")
@@ -157,9 +157,9 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
 
 
 def _values(report: Report, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The hyperparameters' values, as texts by name, and the other words of the command line.
+    """Separate the values of hyperparameters, as texts, from the rest of the command line.
 
-    A configuration takes one number; `grid` reads the texts, and makes one of every combination.
+    A configuration holds one number of each; `grid` parses the texts and makes the combinations.
     """
     import tyro
 
@@ -204,7 +204,7 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
 
 
 def _require_room(networks: Grid, samples: int) -> None:
-    """Raise ConfigError if the losses of all networks, which are kept, do not fit into memory."""
+    """Raise ConfigError if the losses of all networks do not fit into memory."""
     import jax
 
     from jaxdnn.runtime.memory import host_free_bytes
@@ -212,7 +212,7 @@ def _require_room(networks: Grid, samples: int) -> None:
     steps = networks.config.epochs * -(-samples // networks.config.batch_size)
     size = np.dtype(jax.dtypes.canonicalize_dtype(float)).itemsize
     needed, free = size * networks.networks * steps, host_free_bytes()
-    if 3 * needed > free:  # as they come, together, and as the picture draws them
+    if 3 * needed > free:  # by chunk, concatenated, and converted for the plot
         raise ConfigError(
             f"The losses of {networks.networks:,} networks of {steps:,} steps take "
             f"{needed / 1e9:,.1f} GB, more than the {free / 1e9:,.1f} GB of free memory allow; "
@@ -239,7 +239,7 @@ def _write(
     about: dict[str, Any],
     paths: dict[str, Path],
 ) -> tuple[list[tuple[str, Path]], list[str]]:
-    """Write every file that was asked for, what cannot be made again first, whatever fails."""
+    """Write the requested files, the checkpoint first."""
     from jaxdnn.cli import plots
 
     def write_checkpoint(path: Path) -> None:

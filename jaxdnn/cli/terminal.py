@@ -1,4 +1,4 @@
-"""What the command line shows: download bars, the progress of a run, and what it computed."""
+"""Terminal output: progress bars, and tables of figures, sweeps and verifications."""
 
 import contextlib
 import os
@@ -35,21 +35,21 @@ __all__ = [
 
 
 class _Console(Console):
-    """A console that goes quiet when its reader leaves; the run, and its files, go on."""
+    """A console that becomes silent when its pipe is closed; the run continues."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        # What is still buffered must not raise when the interpreter exits.
+        # Buffered output must not raise when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Standard output, for lines that are not wrapped and numbers that are not coloured."""
+    """A console on standard output, without wrapping and without highlighting of numbers."""
     return _Console(highlight=False, soft_wrap=True, quiet=quiet)
 
 
 class _DownloadBar:
-    """One download, in the form in which pooch reports it."""
+    """The progress bar of one download, with the interface that pooch expects."""
 
     def __init__(self, bars: Progress, description: str) -> None:
         self._bars = bars
@@ -80,7 +80,7 @@ class _DownloadBar:
 
 @contextmanager
 def download_bars(console: Console) -> Iterator[Callable[[str], _DownloadBar]]:
-    """A function that starts a download's progress bar, for as long as the context lasts."""
+    """A context with a function that starts the progress bar of a download."""
     columns = (
         SpinnerColumn(finished_text=" "),
         TextColumn("fetching {task.description}"),
@@ -105,7 +105,7 @@ class RunProgress:
     A `jaxdnn.runs.workflow.Progress`.
 
     Args:
-      console: where to show it; on anything but a terminal only the lines are written.
+      console: where to show it; if it is not a terminal, only the lines are written.
     """
 
     def __init__(self, console: Console) -> None:
@@ -154,7 +154,7 @@ class RunProgress:
         )
         if test_accuracy is None:
             return
-        # A full disk behind standard output must not end the run; what is written after it says so.
+        # A full disk must not end the run; writing its results reports the error.
         with contextlib.suppress(OSError):
             self._console.print(f"epoch {done}/{self._epochs}  test accuracy {test_accuracy:.2%}")
 
@@ -162,12 +162,12 @@ class RunProgress:
 def show_figures(
     console: Console, figures: Mapping[str, Mapping[str, Any]], *, as_documented: bool
 ) -> None:
-    """Print what a workflow computed, beside what its document prints.
+    """Print the computed figures beside those that the document prints.
 
     Args:
       console: where to print it.
       figures: numbers, or nested lists of them, by entry and name.
-      as_documented: whether the settings are the document's, so that its figures are to come out.
+      as_documented: whether the settings are the document's, so that its figures should come out.
     """
     printed = {(f.entry, f.name): f for f in documented.compare(figures)} if as_documented else {}
     table = Table("figure", "", box=None, pad_edge=False)
@@ -201,10 +201,10 @@ def show_figures(
 
 
 class Tally:
-    """A bar of things that are done one after the other.
+    """A progress bar of a number of tasks.
 
     Args:
-      console: where to show it; on anything but a terminal nothing is shown.
+      console: where to show it; if it is not a terminal, nothing is shown.
     """
 
     def __init__(self, console: Console) -> None:
@@ -227,24 +227,24 @@ class Tally:
         self._bar.stop()
 
     def start(self, total: int, *, doing: str = "verifying") -> None:
-        """Say how many there are, and what is done with them."""
+        """Set the number of tasks, and what is being done."""
         self._bar.update(self._task, total=total, description=doing)
 
     def advance(self, done: str, *, by: int = 1) -> None:
-        """Say which is done."""
+        """Count tasks as done."""
         self._bar.update(self._task, advance=by, description=f"{done} done")
 
 
 def show_verification(
     console: Console, outcomes: Sequence[Any], figures: Sequence[Any], *, seconds: float
 ) -> None:
-    """Show what came of `jaxdnn.verification`: the table, the figures, and what is wrong.
+    """Print the results of `jaxdnn.verification`: the table, the figures, and the failures.
 
     Args:
       console: where.
       outcomes: `jaxdnn.verification.verify.Outcome` of each row.
       figures: `jaxdnn.verification.verify.Figures` of each workflow whose document prints some.
-      seconds: it took in all.
+      seconds: total wall time.
     """
     columns = (("activation", "output", "loss"), ("grad",), ("optimizer",), ("param",))
     headings = ("workflow", "precision", "steps", *("loss", "grad", "state", "param"))
@@ -267,13 +267,13 @@ def show_verification(
                 "" if apart is None else _units(apart),
                 outcome.verdict if first else "",
             )
-    # Numbers that are cut off are worse than lines that a narrow terminal breaks.
+    # Broken lines on a narrow terminal are better than truncated numbers.
     console.print(table, width=max(console.width, 97))
     console.print(
-        "\nfloat64: the largest error, relative, in units of 1e-16; up to 10000 passes. float32: "
-        "one\nstep from each of many states, in multiples of torch's own rounding error; up to 3 "
-        "passes.\nforms: jitted steps against eager, scanned, one lane of a vmap, and sharded over "
-        "two devices,\nin units of 1e-16.",
+        "\nfloat64: the largest relative error, in units of 1e-16; up to 10000 passes. float32: one"
+        "\nstep from each of many states, in multiples of torch's rounding error; up to 3 passes."
+        "\nforms: the jitted step against the eager, scanned, vmapped and sharded one, in units of"
+        "\n1e-16.",
         markup=False,
     )
     if figures:
@@ -299,12 +299,11 @@ def show_verification(
 
 
 def show_sweep(console: Console, settings: Sequence[Any]) -> None:
-    """Show what came of `jaxdnn.cli.sweep`: one row per combination of hyperparameters.
+    """Print the results of a sweep: one row for each combination of hyperparameters.
 
     Args:
       console: where.
-      settings: a `jaxdnn.runs.sweep_results.Setting` each; of many, those with the best means are
-        shown.
+      settings: of the sweep; if there are many, those with the best means are shown.
     """
     ranks = sorted(range(len(settings)), key=lambda i: -settings[i].mean)
     shown = sorted(ranks[:_MOST_SETTINGS])
@@ -349,10 +348,10 @@ def _units(error: float) -> str:
 
 
 _BRIEF = 3
-"""The most numbers that stand in a cell; more are shown below the table."""
+"""Most numbers in a cell; longer lists are printed below the table."""
 
 _LONG = 20
-"""The most numbers that are shown although no document prints them."""
+"""Most numbers printed of a figure that no document prints."""
 
 _A_LINE = 6
 
@@ -385,7 +384,7 @@ def _number(value: Any) -> str:
 
 
 def _lines(value: list[Any]) -> Iterator[str]:
-    """A nested list of numbers, a row a line where it fits."""
+    """Lines of a nested list of numbers, one for each row where it fits."""
     if value and isinstance(value[0], list):
         for row in value:
             yield from _lines(row)

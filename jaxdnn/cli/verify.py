@@ -29,7 +29,7 @@ __all__ = ["Verify", "run"]
 
 _DIGITS = {"lenet", "mnist-dnn"}
 _MOST_STEPS = 200
-_MOST_STEPS_OF_DIGITS = 100  # which are ten times as long
+_MOST_STEPS_OF_DIGITS = 100  # whose steps take ten times as long
 _SAMPLES = 32
 _RECORDED_STEPS = 20
 
@@ -62,37 +62,37 @@ class Verify:
     """Folder with the four MNIST files."""
 
     record: Path | None = None
-    """Run torch only, and save what it does (20 steps unless --steps)."""
+    """Run torch only, and record it (20 steps unless --steps)."""
 
     replay: Path | None = None
-    """Run JAX only, beside what torch did."""
+    """Run JAX only, and compare with a recording."""
 
     device: startup.Device = "auto"
-    """Where JAX computes; auto is a GPU if it finds one."""
+    """Where JAX computes; auto takes a GPU if JAX finds one."""
 
     compile_cache: bool = True
-    """Keep compiled programs in the user's cache folder, for the next start."""
+    """Cache compiled programs in the user's cache folder for the next start."""
 
 
 def run(options: Verify, interruption: Interruption) -> int:
-    """Verify, and show a table.
+    """Verify the workflows and print a table.
 
     Args:
       options: the command line.
-      interruption: hears a signal while programs run.
+      interruption: handles signals while programs run.
 
     Returns:
       0 if everything passes, 1 if something fails, 3 if something is inconclusive and nothing
       fails.
 
     Raises:
-      JaxdnnError: a flag, a file or the data is not as it should be.
-      OSError: a result could not be written.
+      JaxdnnError: a flag, a file or the data is invalid.
+      OSError: an output file could not be written.
     """
     _check(options)
     console = terminal.console()
     chosen = options.workflows or list(catalogue.WORKFLOWS)
-    # A sharded step needs two devices, and a process has one CPU unless it is told otherwise.
+    # The sharded step needs two devices; by default a process has one CPU device.
     count = "--xla_force_host_platform_device_count"
     if count not in os.environ.get("XLA_FLAGS", ""):
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
@@ -101,7 +101,7 @@ def run(options: Verify, interruption: Interruption) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
     if options.device == "gpu":
         startup.start(machine)
-    # For torch: beside another worker, threads that spin cost more than they do.
+    # For torch: its spinning threads slow the other workers down.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if _DIGITS & set(chosen):
         from jaxdnn.data import mnist
@@ -124,7 +124,7 @@ def run(options: Verify, interruption: Interruption) -> int:
 
 
 def _check(options: Verify) -> None:
-    """Raise ConfigError if something could not be done."""
+    """Raise ConfigError if the flags contradict each other or a file is unusable."""
     from jaxdnn.data.files import check_writable, refuse_to_replace
     from jaxdnn.data.mnist import files_read
 
@@ -180,11 +180,11 @@ def _record(options: Verify, chosen: Sequence[str], console: "Console") -> int:
 
 
 Task = tuple[str, str, bool]
-"""What is verified (a row, the drawn data or the figures), its name, and whether with forms."""
+"""Kind (row of the table, drawn data, figures), name, and whether to compare transforms."""
 
 
 def _tasks(options: Verify, chosen: Sequence[str]) -> Iterator[Task]:
-    """All, in the order of the table."""
+    """All tasks, in the order of the table."""
     from jaxdnn.runs import documented
     from jaxdnn.verification.cases import CASES
 
@@ -210,14 +210,14 @@ def _results(
 ) -> Iterator["Outcome | Figures"]:
     tasks = list(_tasks(options, chosen))
     tally.start(len(tasks))
-    # The long ones first, so that none is left for the end.
+    # Long tasks first, so that the workers finish together.
     turns = sorted(tasks, key=lambda task: not _is_of_digits(task))
     context = multiprocessing.get_context("spawn")
     workers = min(len(tasks), max(1, min(4, os.cpu_count() or 1)))
     with ProcessPoolExecutor(workers, context, _prepare, (os.getpid(), workers)) as pool:
         futures = {pool.submit(_do, task, options): task for task in turns}
         for future in as_completed(futures):
-            future.result()  # ends at once if a worker failed
+            future.result()  # raises at once if a worker failed
             tally.advance(futures[future][1])
     results = {task: future.result() for future, task in futures.items()}
     yield from (results[task] for task in tasks)
@@ -231,7 +231,7 @@ def _is_of_digits(task: Task) -> bool:
 
 
 def _prepare(parent: int, workers: int) -> None:
-    """Set a worker up: cores of its own, and an end when its parent ends."""
+    """Initialise a worker: pin it to its own cores, and exit when the parent exits."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -240,7 +240,7 @@ def _prepare(parent: int, workers: int) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     if hasattr(os, "sched_setaffinity"):
-        # Each worker its own cores: threads of two that share them wait for each other.
+        # Workers that share cores would wait for each other's threads.
         cores = sorted(os.sched_getaffinity(0))
         number = multiprocessing.current_process()._identity[0] - 1  # type: ignore[attr-defined]
         os.sched_setaffinity(0, cores[number % workers :: workers] or cores)

@@ -40,15 +40,15 @@ _FRACTION = 0.8
 
 
 class Ensemble(NamedTuple):
-    """What `train_ensemble` leaves of many networks.
+    """The result of `train_ensemble`.
 
     Attributes:
-      history: of every network, as NumPy arrays with a first axis.
+      history: of every network, as NumPy arrays whose first axis counts the networks.
       finite: which networks have finite losses and parameters.
-      best: the number of the network with the best last test accuracy, the first if several have
-        it; one that is not finite only if all are not.
-      params: those of the best network.
-      chunks: how many networks were trained at a time.
+      best: index of the network with the best final test accuracy, the first of several; networks
+        that diverged are chosen only if all did.
+      params: of the best network.
+      chunks: number of networks in each chunk.
       compile_seconds: wall time spent compiling.
       train_seconds: wall time spent training and evaluating.
     """
@@ -65,11 +65,11 @@ class Ensemble(NamedTuple):
 def use_every_core(networks: int) -> None:
     """Give JAX one simulated CPU device per core, at most one per network.
 
-    To be called before JAX touches a device; afterwards, or where the user has set a number of CPU
-    devices, nothing happens.
+    It has no effect once JAX has initialised its devices, or if the user has set the number of CPU
+    devices.
 
     Args:
-      networks: how many are to be trained.
+      networks: the number to train.
     """
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
@@ -79,7 +79,7 @@ def use_every_core(networks: int) -> None:
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         jax.config.update("jax_num_cpu_devices", max(1, min(cores, networks)))
-    except RuntimeError:  # devices are in use already
+    except RuntimeError:  # the devices are initialised
         return
 
 
@@ -100,16 +100,16 @@ def fit_many(
       keys: one for each network.
       configs: a configuration whose numbers are arrays, one element for each network, or scalars
         for all of them.
-      data: for all of them.
+      data: shared by all of them.
       shuffle_key: decides the batches of all networks; by default each has its own.
       mesh: of `jaxdnn.runtime.sharding.network_mesh`, over whose devices the networks are divided.
       vmap_size: networks that a device trains at once, by vmap; such batches follow one another.
 
     Returns:
-      What ``fit`` returns, every array with a first axis for the networks.
+      What ``fit`` returns, with a first axis that counts the networks.
 
     Raises:
-      ValueError: a number of ``configs`` has not one element for each network.
+      ValueError: a number of ``configs`` does not have one element for each network.
 
     Example:
       >>> from jaxdnn.data.mnist import MNIST
@@ -169,7 +169,7 @@ def train_ensemble(
       fit: as in `fit_many`; its history has a ``test_accuracy``.
       seeds: of each network; its key is ``jax.random.key(seed)``.
       configs: as in `fit_many`.
-      data: for all of them.
+      data: shared by all of them.
       shuffle_key: as in `fit_many`.
       chunk: at most so many networks at a time; by default what fits into memory.
       on_plan: called before the first chunk with the number of networks trained at a time.
@@ -186,7 +186,7 @@ def train_ensemble(
     seeds = np.asarray(seeds, np.int32)
     count = len(seeds)
     configs = jax.tree.map(lambda number: np.broadcast_to(np.asarray(number), (count,)), configs)
-    limit = chunk or count + 1  # does not bind
+    limit = chunk or count + 1  # one more than there are: no limit
     parts: list[tuple[History, Any]] = []
     best, best_score, params = 0, -math.inf, None
     done, sizes = 0, []
@@ -231,7 +231,7 @@ def train_ensemble(
 
 
 class _Layout(NamedTuple):
-    """A chunk: a number of devices, on each a number of vmapped batches."""
+    """The shape of a chunk: on each device, some vmapped batches one after the other."""
 
     devices: int
     batches: int
@@ -281,10 +281,10 @@ class _Trainer:
         self.compile_seconds = self.train_seconds = 0.0
 
     def compile(self, layout: _Layout, arguments: Any) -> float:
-        """Compile a chunk's program unless it is there.
+        """Compile a chunk's program, unless it is the last one compiled.
 
         Returns:
-          How many times the free memory it needs; 0 if XLA does not say.
+          The memory it needs over the free memory; 0 if XLA does not say.
         """
         if self._layout == layout:
             return self._excess
@@ -346,7 +346,7 @@ class _Trainer:
 
 
 def _vmap_size(device: Any) -> int:
-    """How many networks a device trains at once."""
+    """The number of networks that a device trains at once."""
     return 1 if device.platform == "cpu" else _VMAP_SIZE
 
 
@@ -355,7 +355,7 @@ def _take(tree: PyTree, which: Any) -> PyTree:
 
 
 def _one_of(networks: PyTree, number: int) -> PyTree:
-    """One of the networks, from the device that has it; the others stay where they are."""
+    """Copy one network's parameters to the host."""
 
     def pick(leaf: jax.Array) -> np.ndarray:
         for shard in leaf.addressable_shards:

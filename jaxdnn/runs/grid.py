@@ -1,4 +1,4 @@
-"""Values of hyperparameters as a command line gives them, and all combinations of them."""
+"""The hyperparameters of a sweep: parsing of values, and all their combinations."""
 
 import dataclasses
 import itertools
@@ -17,24 +17,24 @@ from jaxdnn.errors import ConfigError
 __all__ = ["Grid", "grid", "parse_numbers", "parse_seeds"]
 
 _MOST = 10_000_000
-"""Networks that a sweep may have; a description of more does not fit into memory itself."""
+"""Limit on the networks of a sweep: the arrays that describe more would not fit into memory."""
 
 _FORMS = "give a number, several (0.1,0.2), or a range: FROM:TO:COUNT or FROM:TO:COUNTlog"
 
 
 def parse_numbers(text: str, *, option: str) -> list[float]:
-    """Read a number, several, or a range.
+    """Parse a number, a list, or a range.
 
     Args:
-      text: ``0.1``, or ``0.003,0.01,0.1``, or ``0:0.9:10`` for ten numbers of equal distance with
-        both ends, or ``0.003:0.3:8log`` for eight of equal ratio.
+      text: ``0.1``; or ``0.003,0.01,0.1``; or ``0:0.9:10`` for ten evenly spaced numbers, both ends
+        included; or ``0.003:0.3:8log`` for eight evenly spaced on a logarithmic scale.
       option: the option that named it, for the message.
 
     Returns:
       The numbers, in the order given.
 
     Raises:
-      ConfigError: it is none of this, or the same number comes twice.
+      ConfigError: it is none of these, or a number is repeated.
 
     Example:
       >>> parse_numbers("0:0.9:4", option="--momentum")
@@ -51,7 +51,7 @@ def parse_numbers(text: str, *, option: str) -> list[float]:
 
 
 def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
-    """Read how many seeds, or which.
+    """Parse a number of seeds, or a list.
 
     Args:
       text: ``32`` for 0 to 31, ``3,5,8`` for these, ``5:9`` for 5 to 9 with both ends.
@@ -61,7 +61,7 @@ def parse_seeds(text: str, *, option: str = "--seeds") -> list[int]:
       The seeds, in the order given.
 
     Raises:
-      ConfigError: it is none of this, there is none, one does not fit 31 bits or comes twice.
+      ConfigError: it is none of these, is empty, or a seed does not fit 31 bits or is repeated.
 
     Example:
       >>> parse_seeds("3"), parse_seeds("3,5,8"), parse_seeds("5:7")
@@ -99,9 +99,9 @@ class Grid:
     """All combinations of hyperparameters, each with all seeds.
 
     Attributes:
-      config: a configuration with the first of each number.
-      varied: the numbers of each hyperparameter that has several.
-      seeds: of each combination.
+      config: the configuration of the first combination.
+      varied: the values of each hyperparameter that has several.
+      seeds: with which every combination is trained.
     """
 
     config: Any
@@ -110,16 +110,16 @@ class Grid:
 
     @property
     def settings(self) -> int:
-        """How many combinations there are."""
+        """Number of combinations."""
         return math.prod(map(len, self.varied.values()))
 
     @property
     def networks(self) -> int:
-        """How many combinations with a seed there are."""
+        """Number of combinations times number of seeds."""
         return self.settings * len(self.seeds)
 
     def values(self, setting: int) -> dict[str, float]:
-        """The varied numbers of one combination; the last one of them changes fastest."""
+        """The varied hyperparameters of one combination; the last of them varies fastest."""
         shape = [len(values) for values in self.varied.values()]
         indices = np.unravel_index(setting, shape) if shape else ()
         return {
@@ -135,9 +135,9 @@ class Grid:
         return self.seeds[network % len(self.seeds)]
 
     def arrays(self) -> tuple[Int[np.ndarray, " networks"], Any]:
-        """The seed of every network, and a configuration whose numbers are those of every one.
+        """The seeds of all networks, and a configuration whose numbers are arrays over them.
 
-        The networks of one combination follow each other, in the order of the seeds.
+        Networks of one combination are adjacent, in the order of the seeds.
         """
         seeds = np.tile(np.array(self.seeds, np.int32), self.settings)
         shape = tuple(len(values) for values in self.varied.values())
@@ -154,18 +154,18 @@ class Grid:
 
 
 def grid(config: Any, texts: Mapping[str, str], seeds: str) -> Grid:
-    """All combinations of what a command line gives.
+    """Make all combinations of the values on a command line.
 
     Args:
       config: the other settings.
-      texts: for some of its numbers, what `parse_numbers` reads.
-      seeds: what `parse_seeds` reads.
+      texts: for some of its numbers, a text for `parse_numbers`.
+      seeds: a text for `parse_seeds`.
 
     Returns:
-      The grid; every number is checked as ``config`` checks its own.
+      The grid; every value has passed the checks of ``config``.
 
     Raises:
-      ConfigError: something cannot be read, is out of range, or makes too many networks.
+      ConfigError: a text cannot be parsed, a value is out of range, or there are too many networks.
 
     Example:
       >>> from jaxdnn.workflows import mnist_dnn
@@ -205,7 +205,7 @@ def _range(text: str, option: str) -> list[float]:
     if not (math.isfinite(start) and math.isfinite(stop)):
         raise ConfigError(f"{option} {text}: a range needs finite ends.")
     if match[2] is None:
-        # As decimals are meant: 0:0.9:4 has 0.3 in it, not 0.30000000000000004.
+        # Rounded, so that 0:0.9:4 contains 0.3 and not 0.30000000000000004.
         return [float(f"{value:.15g}") for value in np.linspace(start, stop, count)]
     if start <= 0 or stop <= 0:
         raise ConfigError(

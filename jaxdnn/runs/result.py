@@ -1,4 +1,4 @@
-"""What a workflow leaves: for the terminal, the picture, the checkpoint and the JSON file."""
+"""The result of a run: figures, losses, times, and the trained network."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def exact_fractions(
 
 @dataclass(frozen=True)
 class Scatter:
-    """Points for a picture."""
+    """Points of a scatter plot."""
 
     x: Float[np.ndarray, " points"]
     y: Float[np.ndarray, " points"]
@@ -39,14 +39,14 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Training:
-    """How a compiled run went.
+    """Samples, times and accuracies of a training run.
 
     Attributes:
       data_source: where the data came from, in words.
-      samples: how many were used, each time counted.
-      compile_seconds: wall time spent compiling, but for what went on beside training.
+      samples: number of samples processed, counted in every epoch.
+      compile_seconds: wall time spent compiling.
       train_seconds: wall time spent training and evaluating.
-      test_accuracy_by_epoch: between 0 and 1; after every epoch, or after the last one only; None
+      test_accuracy_by_epoch: between 0 and 1, after every epoch or only after the last; None
         where there are no classes.
     """
 
@@ -65,11 +65,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Network:
-    """What a checkpoint holds.
+    """The contents of a checkpoint.
 
     Attributes:
       params: the trained parameters.
-      preprocessing: what `jaxdnn.runs.prediction` needs to know of the data, as JSON holds it.
+      preprocessing: how the data were prepared, for `jaxdnn.runs.prediction`; JSON types.
     """
 
     params: Params
@@ -78,19 +78,19 @@ class Network:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished workflow.
+    """The result of a workflow.
 
     Attributes:
       workflow: its id.
-      seed: what decided everything that is random.
+      seed: of everything random.
       config: the workflow's configuration.
-      figures: what was computed, by the names of `jaxdnn.runs.documented`; arrays given here
-        become lists of Python's numbers, unrounded.
-      remarks: where the document is not what it says, each a line: what differs, and by how much.
-      curves: losses of every step of each run, by a run's name; the first is the main one.
-      training: how a compiled run went.
-      network: what a checkpoint holds.
-      scatter: points to be drawn beside the losses.
+      figures: computed numbers, under the names of `jaxdnn.runs.documented`; arrays become lists
+        of Python numbers, unrounded.
+      remarks: one line for each mistake of the document: what differs, and by how much.
+      curves: losses of every step, by the name of the run; the first is the main run.
+      training: samples, times and accuracies.
+      network: contents of the checkpoint.
+      scatter: points drawn beside the losses.
     """
 
     workflow: str
@@ -110,7 +110,7 @@ class Result:
 
     @property
     def losses(self) -> Float[np.ndarray, " steps"]:
-        """Of every step of the main run."""
+        """Losses of every step of the main run."""
         return next(iter(self.curves.values()))
 
     @property
@@ -128,7 +128,7 @@ class Result:
         return first
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the parameters, as JSON holds it; what is not finite becomes None."""
+        """Everything except the parameters, as JSON; numbers that are not finite become None."""
         device, precision = device_and_precision()
         measured: dict[str, Any] = {
             "workflow": self.workflow,
@@ -151,7 +151,7 @@ class Result:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and NumPy's scalars as Python's numbers and lists of them."""
+    """Convert arrays and NumPy scalars to Python numbers and lists."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -162,7 +162,7 @@ def _plain(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for what JSON has no number for."""
+    """Replace numbers that JSON lacks by None."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""The state of an unfinished run on disk, so that the run can go on.
+"""The state of an unfinished run on disk, from which it can be resumed.
 
-The file is safetensors: tensors named by their place in the state, and one line of JSON that says
-which run it is. It is replaced as a whole after every epoch; a run that is killed leaves the last.
+The file is safetensors: tensors named by their path in the state, and one line of JSON that
+identifies the run. It is replaced atomically after every epoch.
 """
 
 import json

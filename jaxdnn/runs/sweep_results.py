@@ -1,4 +1,4 @@
-"""What came of a sweep: each network, each setting over its seeds, and the best."""
+"""Results of a sweep: every network, the statistics of every setting, and the best."""
 
 import dataclasses
 import json
@@ -18,17 +18,17 @@ __all__ = ["Setting", "exact", "label", "settings_of", "summarise", "write_json"
 
 
 class Setting(NamedTuple):
-    """What came of one combination of hyperparameters; accuracies are from 0 to 1.
+    """Statistics of one combination of hyperparameters over its seeds; accuracies are in [0, 1].
 
     Attributes:
       values: of the hyperparameters that the sweep varies.
-      mean: last test accuracy, over the seeds.
-      spread: its standard deviation over the seeds; None for one seed.
-      lowest: likewise.
-      highest: likewise.
-      best_seed: the first that has the highest; None if all networks diverged.
-      diverged: how many networks have losses or parameters that are not finite; their accuracies
-        count as they are.
+      mean: of the final test accuracies.
+      spread: their standard deviation; None for one seed.
+      lowest: the lowest of them.
+      highest: the highest of them.
+      best_seed: the first with the highest; None if all networks diverged.
+      diverged: number of networks with losses or parameters that are not finite; their accuracies
+        are included.
     """
 
     values: dict[str, float]
@@ -41,14 +41,14 @@ class Setting(NamedTuple):
 
 
 def summarise(networks: Grid, trained: "Ensemble") -> Iterator[Setting]:
-    """What came of each combination, in the order of the grid.
+    """Compute the statistics of every combination, in the order of the grid.
 
     Args:
       networks: the grid.
-      trained: its networks.
+      trained: the trained networks.
 
     Yields:
-      One setting after the other.
+      A `Setting` for each combination.
     """
     shape = networks.settings, len(networks.seeds)
     accuracies = np.asarray(trained.history.test_accuracy)[:, -1].reshape(shape)
@@ -67,7 +67,7 @@ def summarise(networks: Grid, trained: "Ensemble") -> Iterator[Setting]:
 
 
 def exact(trained: "Ensemble", *, test_samples: int) -> "Ensemble":
-    """The same with exact accuracies; see `jaxdnn.runs.result.exact_fractions`."""
+    """Replace the accuracies by exact ones; see `jaxdnn.runs.result.exact_fractions`."""
     history = trained.history
     accuracies = exact_fractions(np.asarray(history.test_accuracy), test_samples)
     return trained._replace(history=history._replace(test_accuracy=accuracies))
@@ -79,7 +79,7 @@ def label(values: Mapping[str, float | int]) -> str:
 
 
 def settings_of(networks: Grid, number: int) -> dict[str, Any]:
-    """As ``jaxdnn run`` writes them."""
+    """The configuration of one network, as ``jaxdnn run`` writes it."""
     config = networks.config_of(number)
     return {**dataclasses.asdict(config), "seed": networks.seed_of(number)}
 
@@ -91,14 +91,14 @@ def write_json(
     settings: list[Setting],
     about: dict[str, Any],
 ) -> None:
-    """Everything unrounded; network after network, since all together may be large.
+    """Write everything unrounded as JSON, one network at a time: the whole may not fit into memory.
 
     Args:
       path: the file, which appears whole or not at all.
       networks: the grid.
-      trained: its networks.
+      trained: the trained networks.
       settings: from `summarise`.
-      about: what else is to be known of the sweep.
+      about: further entries, such as the device.
 
     Raises:
       OSError: the file cannot be written.

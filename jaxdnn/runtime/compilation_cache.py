@@ -1,4 +1,4 @@
-"""The folder in which JAX keeps compiled programs from one start to the next."""
+"""JAX's persistent compilation cache, in the user's cache folder."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 from jaxdnn.errors import ConfigError
 
-__all__ = ["mend", "settings"]
+__all__ = ["repair", "settings"]
 
 _MOST_BYTES = 2**30
+"""A run takes a few megabytes; without a limit, JAX would never delete a program."""
 
 
 def settings() -> dict[str, Any]:
@@ -33,7 +34,7 @@ def settings() -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError("Permission denied")
-        mend(folder)
+        repair(folder)
     except OSError as error:
         raise ConfigError(
             f"The compilation cache {folder} cannot be written ({error.strerror or error}); "
@@ -46,14 +47,14 @@ def settings() -> dict[str, Any]:
     }
 
 
-def mend(folder: Path) -> None:
-    """Remove programs that a killed process had not written to their end.
+def repair(folder: Path) -> None:
+    """Remove programs that a killed process left incomplete.
 
-    JAX writes a program and then, beside it, when it was last used. Where the second file is
-    missing JAX writes no more programs at all, and the first may be cut off.
+    JAX writes a program, then a second file with the time of its last use. If the second is
+    missing, the first may be truncated, and JAX stops writing to the cache.
 
     Args:
-      folder: of a cache with a size limit; none else writes to it meanwhile.
+      folder: of a cache with a size limit.
     """
     import filelock
 
@@ -64,4 +65,4 @@ def mend(folder: Path) -> None:
                 if not used.exists():
                     program.unlink()
     except filelock.Timeout:
-        return  # another process writes: it is not this one's turn to tidy up
+        return  # another process is writing; it has repaired the folder itself

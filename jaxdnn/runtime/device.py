@@ -1,4 +1,4 @@
-"""On which device JAX computes, and how precisely, in words."""
+"""The device and precision of a run, in words."""
 
 import jax
 
@@ -8,10 +8,10 @@ __all__ = ["device_and_precision"]
 
 
 def device_and_precision() -> tuple[str, str]:
-    """The default device in words, and the float type that JAX computes in.
+    """The default device and the floating-point precision, in words.
 
-    Off the CPU, matrix products of float32 may be less precise than float32; unless
-    ``jax_default_matmul_precision`` says otherwise, JAX takes the device's fastest.
+    Except on a CPU, float32 matrix products may round their factors: unless
+    ``jax_default_matmul_precision`` says otherwise, JAX uses the device's fastest mode.
 
     Raises:
       ConfigError: JAX finds no device.

@@ -1,4 +1,4 @@
-"""How much memory is left for arrays."""
+"""Free memory, of a device and of the host."""
 
 import os
 from collections.abc import Iterator
@@ -8,15 +8,15 @@ from typing import Any
 __all__ = ["free_bytes", "host_free_bytes"]
 
 _UNKNOWN = 2**30
-"""What is assumed of a system that does not say."""
+"""Assumed where the system does not say: a small machine."""
 
 
 def free_bytes(device: Any) -> int:
-    """Bytes that a program may still take on a device.
+    """Bytes that a program can still allocate on a device.
 
     Args:
-      device: of JAX. One that keeps no account is taken to use the host's memory, all of it: CPU
-        devices that share it have to divide the number.
+      device: of JAX. If it has no memory statistics, the host's free memory is returned, which
+        several CPU devices have to divide.
 
     Returns:
       A number of bytes.
@@ -33,7 +33,7 @@ def free_bytes(device: Any) -> int:
 
 
 def host_free_bytes(root: Path = Path("/")) -> int:
-    """Bytes that this process may still take without swapping or being ended.
+    """Bytes that this process can still allocate without swapping or being killed.
 
     The least of what the system has available and what the control groups of the process (a
     container's, a batch job's) leave it.
@@ -42,7 +42,7 @@ def host_free_bytes(root: Path = Path("/")) -> int:
       root: where ``proc`` and ``sys`` are.
 
     Returns:
-      A number of bytes; a cautious one where the system does not say.
+      A number of bytes; 1 GiB where the system does not say.
     """
     found = [*_available(root), *_groups(root)]
     return max(min(found), 0) if found else _UNKNOWN
@@ -56,7 +56,7 @@ def _available(root: Path) -> Iterator[int]:
             return
     names = getattr(os, "sysconf_names", {})
     if root == Path("/") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
-        # Not how much is free, so a half of it.
+        # The total, of which half is assumed to be free.
         yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
@@ -75,7 +75,7 @@ def _groups(root: Path) -> Iterator[int]:
 
 
 def _cache(path: Path) -> int:
-    """What counts as used and is given back when it is needed."""
+    """Page cache, which counts as used but is reclaimed when needed."""
     for line in _lines(path):
         name, _, value = line.partition(" ")
         if name == "inactive_file":

@@ -1,7 +1,7 @@
-"""Where arrays lie: the batch shared out over devices, the parameters on every one of them.
+"""Data parallelism: batches sharded over a mesh of devices, parameters replicated on each.
 
-The training step knows nothing of this. A loss whose batch is constrained to a mesh makes the whole
-program one for many devices: XLA splits the products and adds up the gradients.
+The training step is unchanged. A sharding constraint on the batch, inside the loss, is enough: XLA
+partitions the matrix products and inserts the all-reduce of the gradients.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ Loss = Callable[..., Float[Array, ""]]
 
 
 def data_mesh(devices: int | None = None) -> Mesh:
-    """Devices in a row, along an axis called ``data``.
+    """A one-dimensional mesh with the axis ``data``.
 
     Args:
       devices: how many; by default all, those of other processes included.
@@ -43,7 +43,7 @@ def data_mesh(devices: int | None = None) -> Mesh:
 
 
 def network_mesh(devices: Sequence[Any]) -> Mesh:
-    """Devices in a row, for the networks of an ensemble to be shared out over.
+    """A one-dimensional mesh over which the networks of an ensemble are divided.
 
     Args:
       devices: of JAX.
@@ -55,16 +55,16 @@ def network_mesh(devices: Sequence[Any]) -> Mesh:
 
 
 def data_parallel(loss: Loss, mesh: Mesh) -> Loss:
-    r"""A loss each of whose batches is shared out over the devices of a mesh.
+    r"""Shard every batch of a loss over the devices of a mesh.
 
-    .. math:: L(\theta; B) \quad\text{as before, where device } d
-              \text{ computes the examples } B_d \text{ of } B = B_1 \cup \dots \cup B_n
+    .. math:: L(\theta; B), \quad B = B_1 \cup \dots \cup B_n, \quad
+              \text{where device } d \text{ computes the examples } B_d
 
-    It is the same number, and so is its gradient, but for the order of the sums. A batch need not
-    divide by the number of devices.
+    The value and the gradient are unchanged, except for the order of summation. The batch size need
+    not be divisible by the number of devices.
 
     Args:
-      loss: ``loss(params, *batch) -> scalar``, of arrays with one first axis.
+      loss: ``loss(params, *batch) -> scalar``, of arrays whose first axis counts the examples.
       mesh: with an axis ``data``.
 
     Returns:
@@ -93,14 +93,14 @@ def data_parallel(loss: Loss, mesh: Mesh) -> Loss:
 
 
 def replicate(tree: T, mesh: Mesh) -> T:
-    """Every array whole on every device of a mesh; every process must have the same.
+    """Replicate arrays on every device of a mesh; every process must have the same values.
 
     Args:
       tree: arrays.
       mesh: of any axes.
 
     Returns:
-      The tree, placed.
+      The tree on the devices.
     """
     sharding = NamedSharding(mesh, PartitionSpec())
 

@@ -1,6 +1,6 @@
-"""How JAX starts: on which device, how precise, with which cache, and in how many processes.
+"""JAX's start-up settings: device, precision, compilation cache, and number of processes.
 
-Everything here is a setting of JAX, to be made before JAX touches a device.
+They have to be made before JAX initialises a device.
 """
 
 import os
@@ -29,58 +29,58 @@ Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["float32", "tf32", "bfloat16", "float64"]
 
 _PRODUCTS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "BF16_BF16_F32"}
-"""How matrix products are made; JAX's own default is a GPU's fastest, which is not float32."""
+"""Values of ``jax_default_matmul_precision``. JAX's own default on a GPU is TF32, not float32."""
 
 _joining = threading.Event()
 
 _START_SECONDS = 120
-"""So long do processes wait for each other at the start."""
+"""Processes wait this long for each other; schedulers may start them a minute apart."""
 
 _HEARTBEAT_SECONDS = 20
-"""After so many without a sign of life a process counts as dead; JAX's default is 100."""
+"""A process that is silent for longer counts as dead. JAX's default of 100 delays a restart."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how it is computed."""
+    """Device, precision and compilation cache."""
 
     device: Device = "auto"
-    """The device; auto is a GPU if JAX finds one."""
+    """The device; auto takes a GPU if JAX finds one."""
 
     precision: Precision | None = None
-    """Of all numbers (float32, float64), or of the factors of matrix products on a GPU (tf32,
-    bfloat16; convolutions are then as the GPU makes them fastest). By default float32, unless
+    """Precision of all numbers (float32, float64), or of the factors of matrix products on a GPU
+    (tf32, bfloat16; convolutions then use the GPU's fastest mode). By default float32, unless
     JAX_ENABLE_X64 is set."""
 
     compile_cache: bool = True
-    """Keep compiled programs in the user's cache folder, for the next start."""
+    """Cache compiled programs in the user's cache folder for the next start."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """In how many places it is computed."""
+    """Sharding over devices and processes."""
 
     data_parallel: bool = False
-    """Share every batch out over all local devices."""
+    """Shard every batch over all local devices."""
 
     distributed: bool = False
-    """Share every batch out over the processes that Slurm, Open MPI or Kubernetes started."""
+    """Shard every batch over the processes that Slurm, Open MPI or Kubernetes started."""
 
     coordinator: str | None = None
-    """HOST:PORT of the process 0, where none of these started the processes."""
+    """HOST:PORT of process 0, if you start the processes by hand."""
 
     processes: int | None = None
-    """How many there are, if a coordinator is given."""
+    """Number of processes, with --coordinator."""
 
     process: int | None = None
-    """The number of this one, from 0, if a coordinator is given."""
+    """Index of this process, from 0, with --coordinator."""
 
 
 def prepare_environment(machine: Machine) -> None:
-    """Make JAX's settings for processes that are yet to start, and for JAX if it is not imported.
+    """Put JAX's settings into the environment, for child processes and a later import of JAX.
 
     Args:
-      machine: as the user wants it.
+      machine: device, precision and cache.
 
     Raises:
       ConfigError: the folder of the compilation cache cannot be written.
@@ -90,10 +90,10 @@ def prepare_environment(machine: Machine) -> None:
 
 
 def start(machine: Machine) -> None:
-    """Make JAX's settings; no device is touched but to see that it is there.
+    """Make JAX's settings in this process, and check that the device exists.
 
     Args:
-      machine: as the user wants it.
+      machine: device, precision and cache.
 
     Raises:
       ConfigError: there is no such device, or it has no such precision.
@@ -110,7 +110,7 @@ def _configure(machine: Machine) -> None:
 
 
 def _settings(machine: Machine) -> dict[str, Any]:
-    """By the names of `jax.config`; in capitals they are the environment's."""
+    """Settings under their names in `jax.config`; in upper case, in the environment."""
     settings: dict[str, Any] = {"jax_enable_compilation_cache": False}
     if machine.compile_cache:
         settings = compilation_cache.settings()
@@ -144,14 +144,14 @@ def _check(machine: Machine) -> None:
 
 
 def start_processes(processes: Processes, machine: Machine) -> "Mesh | None":
-    """Make JAX's settings, and join the other processes of the run if there are any.
+    """Make JAX's settings, and join the other processes of the run, if any.
 
     Args:
-      processes: as the user wants them.
-      machine: likewise.
+      processes: sharding over devices and processes.
+      machine: device, precision and cache.
 
     Returns:
-      The devices that share out every batch; None if no flag asks for it.
+      The mesh over which batches are sharded; None if no flag asks for it.
 
     Raises:
       ConfigError: the flags contradict each other, or there is no such device.
@@ -178,7 +178,7 @@ def many_processes() -> bool:
 
 
 def _join(processes: Processes) -> None:
-    """Find the other processes; in a thread, since JAX would wait, and then end with a crash."""
+    """Connect to the other processes, in a thread: on a timeout JAX would abort the process."""
     import jax
 
     _joining.set()
@@ -190,7 +190,7 @@ def _join(processes: Processes) -> None:
                 processes.coordinator,
                 processes.processes,
                 processes.process,
-                initialization_timeout=2 * _START_SECONDS,  # we give up before it crashes
+                initialization_timeout=2 * _START_SECONDS,  # ours expires first, with a message
                 heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
                 shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
             )

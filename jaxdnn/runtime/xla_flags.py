@@ -1,4 +1,4 @@
-"""Flags of XLA that have to be set before JAX starts, each with its reason."""
+"""Flags of XLA that have to be set before JAX starts, and why."""
 
 import importlib.metadata
 import os
@@ -24,7 +24,7 @@ def set_flags() -> str | None:
     Flags that the user has set stay, and win.
 
     Returns:
-      What was set to mend results and why, one sentence; None if nothing was.
+      A sentence that says which flag was set and why; None if none was.
     """
     version = importlib.metadata.version("jaxlib")
     affected = version in _MISCOMPILING and platform.machine().lower() in ("x86_64", "amd64")
@@ -34,7 +34,7 @@ def set_flags() -> str | None:
 
 
 def _set(flag: str) -> bool:
-    """Whether the user left it to us."""
+    """Append a flag, unless the user has set it; whether it was appended."""
     flags = os.environ.get("XLA_FLAGS", "")
     if flag.partition("=")[0] in flags:
         return False
