@@ -125,6 +125,14 @@ def with_scheduler(steps_per_epoch: int = 1) -> dict[str, Any]:
     }
 
 
+def decaying(gamma: float) -> dict[str, Any]:
+    """The schedule of optax divides its count by the steps, in float32 unless the count is wide."""
+    module = network()
+    optimizer = sgd(module)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+    return {"module": module, "torch_optimizer": optimizer, "torch_scheduler": scheduler}
+
+
 def summed(every: int, rate: float) -> optax.GradientTransformation:
     inner = optax.chain(optax.scale(float(every)), optim.sgd(rate))
     steps = optax.MultiSteps(inner, every, accumulator_dtype=None)  # type: ignore[arg-type]
@@ -154,6 +162,9 @@ RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
             "batches": batches_of(12),
             "optimizer": optim.sgd(optim.per_epoch(optim.step_lr(0.1, step_size=2, gamma=0.5), 3)),
         }
+    ),
+    "schedule of optax": lambda: (
+        decaying(0.9 ** (1 / 3)) | {"optimizer": optax.sgd(optax.exponential_decay(0.1, 3, 0.9))}
     ),
     "clipping": lambda: plain(
         torch_before_step=clipped,
