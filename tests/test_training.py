@@ -63,7 +63,7 @@ def test_fit_is_the_plain_loop_over_its_batches(
         evaluations.append(2 * expected.params)
     for found in (history, jax.tree.map(lambda *parts: jnp.concatenate(parts), before, after)):
         np.testing.assert_allclose(found.losses.ravel(), losses, rtol=1e-12)
-        np.testing.assert_allclose(found.test_accuracy, evaluations, rtol=1e-12)
+        np.testing.assert_allclose(np.asarray(found.test_accuracy), evaluations, rtol=1e-12)
     for found in (state, rest):
         np.testing.assert_allclose(found.params, expected.params, rtol=1e-12)
 

@@ -70,10 +70,10 @@ class Processes:
     """HOST:PORT of process 0, if you start the processes by hand."""
 
     processes: int | None = None
-    """Number of processes, with --coordinator."""
+    """Number of processes, if a coordinator is given."""
 
     process: int | None = None
-    """Index of this process, from 0, with --coordinator."""
+    """Index of this process, from 0, if a coordinator is given."""
 
 
 def prepare_environment(machine: Machine) -> None:

@@ -23,7 +23,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-from jaxdnn import cli
+from jaxdnn import cli, torch_compat
 from jaxdnn.cli import run as running
 from jaxdnn.cli import terminal
 from jaxdnn.data import mnist, tabular
@@ -289,8 +289,8 @@ def test_figures_are_unrounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = measured("momentum-sgd", "--plot", "None")
     gradient = np.array(result["figures"]["momentum_sgd.linear1_grad"]["rows"])
     assert gradient.shape == (13, 20)
-    loss, params = momentum_sgd.loss, momentum_sgd.initial_params(420)
-    _, grads = jax.jit(jax.value_and_grad(loss))(params, *momentum_sgd.data(420))
+    params, data = (f(torch_compat.Generator(420)) for f in (momentum_sgd.init, momentum_sgd.data))
+    grads = jax.jit(jax.grad(momentum_sgd.loss))(params, *data)
     np.testing.assert_array_equal(gradient, np.array(grads["linear1"]["kernel"]).T)
     assert result["figures"]["momentum_sgd.loop"]["steps"] == 55
     assert "as printed, steps of the loop: 55. It overwrites" in "".join(result["remarks"])
@@ -683,5 +683,5 @@ def test_a_result_does_not_replace_the_data(
     file = mnist_folder / list(mnist.FILES)[3]
     before = file.read_bytes()
     assert run("run", "mnist-dnn", "--data-dir", str(mnist_folder), flag, str(file)) == 2
-    assert "is read, too; name another file." in capsys.readouterr().err
+    assert "is also an input; name another file." in capsys.readouterr().err
     assert file.read_bytes() == before

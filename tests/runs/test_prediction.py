@@ -45,7 +45,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
     ),
     "tabular-dnn": (
         {"outputs": "probability", "feature_names": list(NAMES), "label_name": "grown"},
-        lambda: torch_tabular_dnn.model(3),
+        lambda: torch_tabular_dnn.network(3),
     ),
     "lenet": ({"outputs": "digits"}, torch_lenet.init),
     "mnist-dnn": ({"outputs": "digits"}, torch_mnist_dnn.init),
@@ -246,7 +246,7 @@ def grey() -> bytes:
             "has one line only; it needs the names of the columns and rows",
         ),
         ("tabular-dnn", "a.csv", b"", ["--csv"], "is empty"),
-        ("tabular-dnn", "a.csv", b"size,age\n1,2\n", ["--csv"], "has no column 'weight', on which"),
+        ("tabular-dnn", "a.csv", b"size,age\n1,2\n", ["--csv"], "was trained on: 'weight'"),
         (
             "tabular-dnn",
             "a.csv",
