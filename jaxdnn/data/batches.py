@@ -1,7 +1,8 @@
-"""Data sets, batches and splits, and the order in which samples are used.
+"""Data sets, batches, splits and permutations.
 
-`TensorDataset`, `DataLoader` and `random_split` are torch's, for NumPy arrays, with torch's
-permutations; inside a compiled run an epoch is an array of indices instead, which `shuffle` makes.
+`TensorDataset`, `DataLoader` and `random_split` follow torch's, with NumPy arrays for tensors, and
+draw torch's permutations. A compiled run has no loader: an epoch is an array of batch indices,
+which comes from `shuffle`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,25 +21,25 @@ __all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "random_split", "
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Samples by number, each a tuple."""
+    """An indexable collection of samples, each a tuple of fields."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         ...
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        """One of them."""
+        """The sample at an index."""
         ...
 
 
 class TensorDataset:
-    """Several arrays whose first axis counts the same samples.
+    """A data set of arrays with a common first axis, which indexes the samples.
 
     Args:
-      arrays: the fields of a sample, at least one.
+      *arrays: one array for each field, at least one, each of shape ``(samples, ...)``.
 
     Raises:
-      DataError: the arrays differ in length, or one has no first axis.
+      DataError: the arrays differ in length, or one is a scalar.
 
     Example:
       >>> samples = TensorDataset(np.zeros((5, 2)), np.arange(5))
@@ -54,8 +55,8 @@ class TensorDataset:
         shapes = [np.shape(array) for array in arrays]
         if not arrays or not all(shapes) or len({shape[0] for shape in shapes}) > 1:
             raise DataError(
-                f"A data set needs arrays with one first axis; got shapes {shapes}. Cut them to "
-                "the same number of samples."
+                f"A data set needs arrays with a common first axis; got shapes {shapes}. Give "
+                "every array the same number of samples."
             )
         self.arrays = arrays
 
@@ -67,11 +68,11 @@ class TensorDataset:
 
 
 class Subset:
-    """Some samples of a data set, by number.
+    """The samples of a data set at chosen indices.
 
     Attributes:
-      dataset: the whole.
-      indices: which of its samples, in this order.
+      dataset: the data set to select from.
+      indices: the indices of the selected samples, in the subset's order.
     """
 
     def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray) -> None:
@@ -86,17 +87,17 @@ class Subset:
 
 
 class DataLoader:
-    """A data set in batches, each a tuple of stacked fields; every pass may shuffle anew.
+    """An iterable over the batches of a data set; a batch is a tuple of stacked fields.
 
     Args:
       dataset: the samples.
-      batch_size: samples a batch.
-      shuffle: whether each pass takes them in another order, drawn from ``generator``.
-      drop_last: whether to leave out a last batch that is smaller.
-      generator: torch's generator, which every pass draws from, whether it shuffles or not.
+      batch_size: the number of samples per batch.
+      shuffle: whether to draw a new permutation from ``generator`` at every pass.
+      drop_last: whether to drop the last batch if it is smaller than ``batch_size``.
+      generator: torch's generator. As in torch, every pass advances it, even without ``shuffle``.
 
     Raises:
-      ConfigError: the batch size is below 1, or there is nothing to shuffle with.
+      ConfigError: ``batch_size`` is below 1, or ``shuffle`` is set without a ``generator``.
 
     Example:
       >>> loader = DataLoader(TensorDataset(np.arange(500)), batch_size=120)
@@ -136,6 +137,7 @@ class DataLoader:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         samples = len(self.dataset)
         order = np.arange(samples)
+        # Called without shuffle too: torch's loader draws a seed for its workers at every pass.
         if self.generator is not None:
             order = self.generator.loader_order(samples, shuffle=self.shuffle)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
@@ -144,7 +146,7 @@ class DataLoader:
 
 
 def _collate(samples: Sequence[Any]) -> Any:
-    """Samples field by field: numbers and arrays stacked, words in a list, as torch does it."""
+    """One batch from several samples: torch's ``default_collate``, with strings kept in a list."""
     first = samples[0]
     if isinstance(first, tuple):
         return tuple(_collate(values) for values in zip(*samples, strict=True))
@@ -156,19 +158,19 @@ def _collate(samples: Sequence[Any]) -> Any:
 def random_split(
     dataset: Dataset, lengths: Sequence[int] | Sequence[float], generator: Generator
 ) -> list[Subset]:
-    """A data set cut at random into parts, as torch cuts it.
+    """Split a data set at random into parts, with torch's permutation.
 
     Args:
       dataset: the samples.
-      lengths: of each part, which add up to all; or fractions that add up to 1, where the samples
-        that rounding down leaves over go to the parts in turn.
+      lengths: the number of samples in each part, with sum ``len(dataset)``; or fractions with sum
+        1. Fractions are rounded down, and the first parts get one of the remaining samples each.
       generator: torch's generator.
 
     Returns:
-      The parts.
+      The parts, one for each length.
 
     Raises:
-      ConfigError: the lengths do not add up.
+      ConfigError: a length is negative or not whole, or the lengths have the wrong sum.
 
     Example:
       >>> parts = random_split(TensorDataset(np.arange(10)), [0.7, 0.3], Generator(0))
@@ -184,18 +186,18 @@ def random_split(
 
 
 def shuffle(key: Key[Array, ""], samples: int) -> Int[Array, " samples"]:
-    """A random permutation of ``0 … samples - 1``: the order of as many random 32-bit numbers.
+    """A random permutation of ``0 … samples - 1``, as the argsort of random 32-bit numbers.
 
-    One sort, where `jax.random.permutation` makes two for sets of this size; on a CPU a sort of
-    60,000 takes about 2% of an epoch of the MNIST DNN. Where two of the numbers are equal, for a
-    fraction of about ``samples / 2**32`` of the samples, their order is not random.
+    This sorts once, where `jax.random.permutation` sorts twice for arrays of this size; on a CPU
+    one sort of 60,000 numbers takes about 2% of an epoch of the MNIST DNN. Equal numbers keep their
+    original order; this affects a fraction of about ``samples / 2**32`` of the samples.
 
     Args:
-      key: decides the permutation.
-      samples: how many there are.
+      key: a typed PRNG key.
+      samples: the number of samples, static under jit.
 
     Returns:
-      Each index once.
+      The permutation, in JAX's default integer type.
 
     Example:
       >>> sorted(shuffle(jax.random.key(0), 5).tolist())

@@ -1,7 +1,7 @@
-"""Columns of a CSV file as arrays, or one sentence that names the line, the column and the remedy.
+"""Columns of a CSV file as arrays, with errors that name the line, the column and the remedy.
 
-pandas parses. It is told to accept nothing but numbers, and only where it refuses is the file read
-again, record by record, to say which cell is at fault.
+pandas parses the file and accepts numbers only. If it rejects the file, the slower `csv` module
+reads it again, record by record, to find the faulty cell.
 """
 
 import codecs
@@ -23,7 +23,9 @@ from jaxdnn.errors import DataError
 __all__ = ["CSVFile", "listed", "open_csv", "read_columns", "shown"]
 
 _LARGEST = float(np.finfo(np.float32).max)
+# What other programs write for a missing value, in lower case; all are refused, but by this name.
 _MISSING = {"", "-", "?", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "null", "none", "nat"}
+# Narrower than float(), which also takes 1_000, digits of other scripts, and nan.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
@@ -33,27 +35,26 @@ class CSVFile(NamedTuple):
 
     path: Path
     content: bytes
-    """UTF-8 without a byte order mark, lines ended by a line feed."""
+    """The text as UTF-8, without a byte order mark, with line feeds as line ends."""
 
     columns: tuple[str, ...]
-    """The names in the header without surrounding spaces; one that is left empty is ``""``."""
+    """The names in the header, stripped of spaces; ``""`` for an empty one."""
 
 
 def open_csv(path: str | os.PathLike[str]) -> CSVFile:
     r"""Read a file and its header.
 
-    Fields are separated by commas and may be quoted. Spaces around a field, blank lines, a byte
-    order mark and the kind of line end mean nothing; a gzipped file is decompressed.
+    Fields are separated by commas and may be quoted. Spaces around a field, blank lines and a byte
+    order mark are ignored. Line ends may be LF, CRLF or CR. A gzipped file is decompressed.
 
     Args:
-      path: the file.
+      path: the CSV file.
 
     Returns:
-      The file, of which `read_columns` reads the rest.
+      The content and the names of the columns, for `read_columns`.
 
     Raises:
-      DataError: it cannot be read, is not UTF-8, has no records, or separates its fields by
-        something else.
+      DataError: the file cannot be read, is not UTF-8, has no records, or uses another separator.
 
     Example:
       >>> import tempfile
@@ -83,22 +84,22 @@ def open_csv(path: str | os.PathLike[str]) -> CSVFile:
 def read_columns(
     file: CSVFile, numbers: Sequence[int], *, binary: int | None = None, text: int | None = None
 ) -> tuple[Float32[np.ndarray, "rows numbers"], tuple[str, ...]]:
-    r"""Read some columns.
+    r"""Read columns of numbers, and optionally one column of text.
 
     Args:
-      file: what `open_csv` returned.
-      numbers: positions of the columns that hold finite numbers, counted from 0.
-      binary: the one of them that holds only 0 and 1.
-      text: position of a column of words.
+      file: the result of `open_csv`.
+      numbers: positions of the columns of finite numbers, counted from 0.
+      binary: the position, among ``numbers``, of a column that may hold only 0 and 1.
+      text: the position of a column of text.
 
     Returns:
-      The numbers, a column for each of ``numbers`` and a row for each record, and the words, none
-      without ``text``.
+      The numbers, one row for each record and one column for each of ``numbers``; and the strings
+      of the column ``text``, an empty tuple without it.
 
     Raises:
-      DataError: a record has too few or too many fields, or a cell is missing, not a number, not
-        finite, too large for float32 or in ``binary`` neither 0 nor 1. It names the line of the
-        file on which the record starts.
+      DataError: a record has too few or too many fields; or a cell is missing, not a number, not
+        finite, too large for float32, or neither 0 nor 1 in ``binary``. The error names the line of
+        the file on which the record starts.
 
     Example:
       >>> content = b"name,height\nAnn,1.5\nBob,1.75\n"
@@ -112,8 +113,9 @@ def read_columns(
     """
     import pandas
 
-    # pandas takes fields beyond the header in the first record for an index, and a column of True
-    # and False, or with low_memory a long part of one, for numbers: that record is looked at first.
+    # pandas would take surplus fields of the first record for an index, and would convert a column
+    # of True and False to numbers. Both show in the first record, so it is checked here; with
+    # low_memory, pandas could make the second mistake in any later chunk.
     records = _records(file.content, file.path)
     next(records)
     _check_record(file, *next(records), numbers=numbers, binary=binary)
@@ -143,13 +145,13 @@ def read_columns(
 
 
 def shown(text: str) -> str:
-    """A quoted name or cell, cut to a readable length.
+    """A name or cell in quotation marks, truncated for an error message.
 
     Args:
-      text: as it is in the file.
+      text: the text in the file.
 
     Returns:
-      At most 32 characters, more only where some of them must be escaped.
+      At most 32 characters, or more if some of them must be escaped.
 
     Example:
       >>> print(shown("label"), shown("x" * 100))
@@ -159,13 +161,13 @@ def shown(text: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Quoted names, the first eight of them.
+    """The first eight names in quotation marks, and the number of the others.
 
     Args:
-      names: as many as there are.
+      names: any number of names.
 
     Returns:
-      The names, separated by commas.
+      Names separated by commas, for an error message.
 
     Example:
       >>> print(listed(["a", "b"]), "-", listed([str(n) for n in range(100)]))
@@ -190,6 +192,7 @@ def _read_text(path: Path) -> bytes:
         bad = error.start if bad < 0 else min(bad, error.start)
     if bad >= 0:
         line = content.count(b"\n", 0, bad) + 1
+        # Typical for UTF-16 (0xff or NUL), Latin-1 (invalid UTF-8) and spreadsheets (both).
         raise DataError(
             f"{path} is not a text file in UTF-8 (byte 0x{content[bad]:02x} in line {line}); "
             "save it as CSV in UTF-8, not in UTF-16 or Latin-1 and not as a spreadsheet."
@@ -198,7 +201,7 @@ def _read_text(path: Path) -> bytes:
 
 
 def _records(content: bytes, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each record that is not blank, after the line on which it starts, from 1."""
+    """The first line, counted from 1, and the fields of each record that is not blank."""
     lines = io.BytesIO(content)
     reader = csv.reader((line.decode() for line in lines), skipinitialspace=True)
     start = 0
@@ -213,6 +216,7 @@ def _records(content: bytes, path: Path) -> Iterator[tuple[int, list[str]]]:
             ) from error
         record = content[start : lines.tell()]
         start = lines.tell()
+        # The csv module silently closes a quotation mark at the end of the file.
         if start == len(content) and _is_open(record):
             raise DataError(f"{path}, line {line}: a quotation mark is never closed; close it.")
         if record.strip(b" \t\n"):
@@ -220,12 +224,12 @@ def _records(content: bytes, path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _is_open(record: bytes) -> bool:
-    """Whether a line that followed would still belong to the record."""
+    """Whether a quotation mark is still open, so that one more line would continue the record."""
     return len(list(csv.reader([record.decode(), "more"], skipinitialspace=True))) == 1
 
 
 def _find_fault(file: CSVFile, numbers: Sequence[int], binary: int | None) -> None:
-    """Raise for the first record that is not as `read_columns` wants it."""
+    """Raise DataError for the first record that `read_columns` does not accept."""
     records = _records(file.content, file.path)
     next(records)
     for line, fields in records:
@@ -253,7 +257,7 @@ def _check_length(file: CSVFile, line: int, fields: list[str]) -> None:
 
 
 def _problem(cell: str, *, binary: bool) -> str:
-    """What is wrong with a cell and what to do, or nothing."""
+    """The fault of a cell and its remedy; empty for a valid cell."""
     number = float(cell) if _NUMBER.fullmatch(cell) else math.nan
     if number in (0, 1) or (abs(number) <= _LARGEST and not binary):
         return ""

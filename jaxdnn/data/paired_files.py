@@ -1,4 +1,4 @@
-"""A table and a text file that belong together, line by line."""
+"""A data set of a CSV file and a text file, paired line by line."""
 
 import os
 from typing import Any
@@ -9,11 +9,11 @@ __all__ = ["PairedFiles"]
 
 
 class PairedFiles:
-    r"""Samples of a CSV row and a line of text, indexed in step.
+    r"""A data set whose sample is a row of a CSV file and the same line of a text file.
 
     Args:
       csv_file: a table with a header, in UTF-8.
-      text_file: as many lines as the table has rows, in UTF-8.
+      text_file: a text file in UTF-8 with one line for each row of the table.
 
     Raises:
       DataError: a file cannot be read, or the lengths differ.
@@ -35,6 +35,7 @@ class PairedFiles:
         except (OSError, ValueError, pandas.errors.ParserError) as error:
             raise DataError(f"{csv_file} is not a readable CSV file: {error}") from error
         try:
+            # utf-8-sig: Windows programs put a byte order mark in front of UTF-8.
             with open(text_file, encoding="utf-8-sig") as file:  # noqa: PTH123
                 self.lines = [line.removesuffix("\n") for line in file]
         except (OSError, UnicodeDecodeError) as error:
@@ -42,7 +43,7 @@ class PairedFiles:
         if len(self.table) != len(self.lines):
             raise DataError(
                 f"{csv_file} has {len(self.table)} rows and {text_file} has {len(self.lines)} "
-                "lines; each row needs its line."
+                "lines; their numbers must be equal."
             )
 
     def __len__(self) -> int:

@@ -1,8 +1,7 @@
-"""The tutorials' generated data sets, as torch draws them after a seed.
+"""The tutorials' generated data sets, with torch's random numbers.
 
-Each function takes a `jaxdnn.torch_compat.Generator` and leaves it where the document's listing
-leaves torch's, so that what is drawn next, initial parameters or a shuffle, follows as it does
-there.
+Each function draws from a `jaxdnn.torch_compat.Generator` exactly what the document's listing draws
+from torch's. Later draws, such as initial parameters or a permutation, therefore also agree.
 """
 
 from typing import NamedTuple
@@ -16,21 +15,21 @@ __all__ = ["Line", "Split", "Sums", "line", "split", "sums"]
 
 
 class Line(NamedTuple):
-    """Samples of a plane with noise."""
+    """Samples of a linear function of the features, with Gaussian noise."""
 
     features: Float32[np.ndarray, "samples features"]
     labels: Float32[np.ndarray, "samples 1"]
 
 
 class Sums(NamedTuple):
-    """Samples in classes by the sum of their features."""
+    """Samples with one of three classes, given by the sum of the features."""
 
     features: Float32[np.ndarray, "samples 3"]
     one_hot: Float32[np.ndarray, "samples 3"]
 
 
 class Split(NamedTuple):
-    """A data set in two parts."""
+    """A data set, split into a training and a test part."""
 
     train_features: Float32[np.ndarray, "train features"]
     train_labels: Float32[np.ndarray, "train labels"]
@@ -46,20 +45,20 @@ def line(
     b: float = 4.2,
     noise: float = 0.01,
 ) -> Line:
-    r"""A plane with noise.
+    r"""Samples of a linear function with Gaussian noise.
 
     .. math:: y = X w + b + \varepsilon, \quad X \sim \mathcal{N}(0, 1), \quad
               \varepsilon \sim \mathcal{N}(0, \sigma^2)
 
     Args:
-      generator: what is drawn from.
-      samples: how many.
-      w: a slope for each feature.
+      generator: torch's generator; advanced.
+      samples: the number of samples.
+      w: the coefficients, one for each feature.
       b: the intercept.
-      noise: the standard deviation :math:`\sigma`.
+      noise: the standard deviation :math:`\sigma` of the noise.
 
     Returns:
-      Features and labels, float32.
+      Features of shape ``(samples, len(w))`` and labels of shape ``(samples, 1)``, float32.
 
     Example:
       >>> line(Generator(0), 1000).labels.shape
@@ -72,21 +71,22 @@ def line(
 
 
 def sums(generator: Generator, samples: int) -> Sums:
-    """Three uniform features, and a class: a sum below 1, between 1 and 2, or above 2.
+    """Three uniform features, and their sum's class: below 1, between 1 and 2, or above 2.
 
-    A sum of exactly 1 or 2 is in no class, as in the document.
+    As in the document, a sum of exactly 1 or 2 has no class, and a row of zeros.
 
     Args:
-      generator: what is drawn from.
-      samples: how many.
+      generator: torch's generator; advanced.
+      samples: the number of samples.
 
     Returns:
-      Features and one-hot classes, float32.
+      Features and one-hot classes, both float32 of shape ``(samples, 3)``.
 
     Example:
       >>> sums(Generator(0), 10).one_hot.sum()
       np.float32(10.0)
     """
+    # Column by column, in the document's order of draws.
     columns = [generator.rand(samples, 1) for _ in range(3)]
     total = columns[0] + columns[1] + columns[2]
     classes = [total < 1, (total > 1) & (total < 2), total > 2]
@@ -100,16 +100,16 @@ def split(
     *,
     train_share: float = 0.7,
 ) -> Split:
-    """Permute the samples, then cut them in two.
+    """Split a data set at random into a training and a test part.
 
     Args:
-      generator: what the permutation is drawn from; ``torch.utils.data.random_split`` draws alike.
-      features: the samples along the first axis.
-      labels: likewise.
-      train_share: fraction of the samples, rounded down.
+      generator: torch's generator; advanced as by ``torch.utils.data.random_split``.
+      features: the features, shape ``(samples, features)``.
+      labels: the labels, shape ``(samples, labels)``.
+      train_share: the fraction of the samples for training; their number is rounded down.
 
     Returns:
-      The first part for training, the rest for the test.
+      The two parts.
 
     Example:
       >>> samples = sums(Generator(0), 10)

@@ -1,7 +1,8 @@
-"""Tables for a binary classifier: features and a label of 0 or 1, from a CSV file or generated.
+"""Tables for binary classification, read from a CSV file or generated.
 
-A file has a header. Its first column names the rows, as `pandas.DataFrame.to_csv` writes it, its
-last one is the label, and those between are the features, unless other columns are asked for.
+A file has a header. By default its first column is an index of row names, as
+`pandas.DataFrame.to_csv` writes it, its last column is the label, 0 or 1, and the columns in
+between are the features.
 """
 
 import os
@@ -27,28 +28,28 @@ __all__ = [
 
 
 class Table(NamedTuple):
-    """A CSV file or a generated sample as arrays."""
+    """Features and labels, with the names of the columns."""
 
     features: Float32[np.ndarray, "rows features"]
     labels: Float32[np.ndarray, " rows"]
-    """0 or 1."""
+    """The labels, 0 or 1."""
 
     feature_names: tuple[str, ...]
     label_name: str
 
     index_name: str | None
-    """The column that names the rows, if there is one."""
+    """The name of the column of row names; None without such a column."""
 
 
 class Samples(NamedTuple):
-    """Features to predict from, with the names of the rows."""
+    """Features without labels, for prediction, with the names of the rows."""
 
     features: Float32[np.ndarray, "rows features"]
     row_names: tuple[str, ...]
 
 
 class Standardisation(NamedTuple):
-    """What `standardise` subtracts from each feature, and by what it divides."""
+    """The mean and the standard deviation of each feature."""
 
     mean: Float32[np.ndarray, " features"]
     std: Float32[np.ndarray, " features"]
@@ -57,18 +58,20 @@ class Standardisation(NamedTuple):
 def standardisation(features: Float32[np.ndarray, "rows features"]) -> Standardisation:
     """Mean ``μ = Σ x / n`` and standard deviation ``σ = √(Σ (x - μ)² / n)`` of each feature.
 
-    Fit it on the training part only: the test part must not be known before the test.
+    Compute it from the training part only; otherwise the test part influences the training.
 
     Args:
-      features: finite, at least one row.
+      features: finite features, with at least one row.
 
     Returns:
-      ``μ`` and ``σ``, with 1 for a ``σ`` of 0, so that `standardise` makes a constant feature 0.
+      ``μ`` and ``σ``. A ``σ`` of 0 is replaced by 1, so that `standardise` maps a constant feature
+      to 0.
 
     Example:
       >>> standardisation(np.array([[1, 7], [3, 7]], np.float32))
       Standardisation(mean=array([2., 7.], dtype=float32), std=array([1., 1.], dtype=float32))
     """
+    # In float64: the squares of large features overflow float32.
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     std = features.std(axis=0, dtype=np.float64).astype(np.float32)
     return Standardisation(mean, np.where(std == 0, np.float32(1), std))
@@ -77,14 +80,14 @@ def standardisation(features: Float32[np.ndarray, "rows features"]) -> Standardi
 def standardise(
     features: Float32[np.ndarray, "rows features"], s: Standardisation
 ) -> Float32[np.ndarray, "rows features"]:
-    """Each feature in standard deviations from its mean, ``(x - μ) / σ``.
+    """Standardise each feature: ``(x - μ) / σ``.
 
     Args:
-      features: finite.
-      s: ``μ`` and ``σ`` from `standardisation`, most often of other rows.
+      features: finite features.
+      s: ``μ`` and ``σ`` from `standardisation`, of the training rows.
 
     Returns:
-      The features, standardised; what float32 cannot hold becomes its largest number.
+      The standardised features, clipped to the range of float32.
 
     Example:
       >>> training = np.array([[1, 7], [3, 7]], np.float32)
@@ -98,19 +101,19 @@ def standardise(
 
 
 def generate(seed: int, rows: int = 759, features: int = 8) -> Table:
-    """A table whose label can be learnt, but neither by a line alone nor without mistakes.
+    """A generated table whose classes are not linearly separable and have 4% of wrong labels.
 
-    With ``z`` standard normal, ``w`` standard normal and ``m`` the median over the rows, the label
-    is 1 where ``s > m(s)``, ``s = z · w / |w| + z₁ z₂ / 2``, and then flipped in one row out of 25.
-    The features are ``z``, each on a scale of its own between 1/2 and 2.
+    With ``z`` and ``w`` standard normal and ``s = z · w / |w| + z₁ z₂ / 2``, the label is 1 if
+    ``s`` exceeds its median over the rows. The labels of one row in 25 are then flipped. The
+    features are ``z``, each multiplied by a factor between 1/2 and 2.
 
     Args:
-      seed: decides everything, for the same version of NumPy.
-      rows: how many samples, at least 2.
-      features: how many features, at least 2.
+      seed: the seed of NumPy's default generator; the table may depend on NumPy's version.
+      rows: the number of rows, at least 2.
+      features: the number of features, at least 2.
 
     Returns:
-      The table, with the features ``feature_1`` and so on, and the label ``label``.
+      The table, with features named ``feature_1``, ``feature_2``, … and the label ``label``.
 
     Example:
       >>> table = generate(seed=0)
@@ -140,19 +143,19 @@ def read_csv(
     label: str | None = None,
     index_column: str | None = None,
 ) -> Table:
-    r"""Read a table for a binary classifier from a CSV file.
+    r"""Read a table for binary classification from a CSV file.
 
     Args:
       path: a file in UTF-8, plain or gzipped, with a header and fields separated by commas.
-      label: name of the column of labels; by default the last one that is not the index.
-      index_column: name of the column of row names, which are not read; by default the first
-        column, and with ``""`` there is none.
+      label: the name of the label column; by default the last column that is not the index.
+      index_column: the name of the index column, whose content is not read; by default the first
+        column. ``""`` for a file without an index.
 
     Returns:
       The table; every column that is neither index nor label is a feature.
 
     Raises:
-      DataError: the file is not such a table; the error says where and what to do.
+      DataError: the file is not such a table; the error names the place and a remedy.
 
     Example:
       >>> import pathlib, tempfile
@@ -209,21 +212,21 @@ def read_samples(
     label_name: str | None = None,
     index_column: str | None = None,
 ) -> Samples:
-    r"""Read the features that a network was trained on, by name, from a CSV file.
+    r"""Read the features of a trained network, by name, from a CSV file.
 
     Args:
       path: a file in UTF-8, plain or gzipped, with a header and fields separated by commas.
       feature_names: the columns to read, in the order of the result.
-      label_name: a column that may be there and is ignored.
-      index_column: name of the column of row names; by default the first column if it is neither
-        feature nor label, and with ``""`` there is none.
+      label_name: the name of an optional column, which is ignored.
+      index_column: the name of the column of row names; by default the first column, if it is
+        neither feature nor label. ``""`` for a file without an index.
 
     Returns:
-      The features and the names of the rows; without an index they are numbered from 0.
+      The features and the names of the rows; without an index, the rows are numbered from 0.
 
     Raises:
-      DataError: a feature is missing, there are other columns, or a cell is not a finite number;
-        the error says where and what to do.
+      DataError: a feature is missing, the file has unknown columns, or a cell is not a finite
+        number; the error names the place and a remedy.
 
     Example:
       >>> import pathlib, tempfile
@@ -240,8 +243,8 @@ def read_samples(
     if missing:
         _check_header(file)
         raise DataError(
-            f"{path} has no column {listed(missing)}, on which the network was trained (columns: "
-            f"{listed(file.columns)}); add what is missing."
+            f"{path} lacks columns that the network was trained on: {listed(missing)} (columns: "
+            f"{listed(file.columns)}); add them."
         )
     index = _index(file, index_column)
     if index_column is None and file.columns[0] in known:
@@ -263,7 +266,7 @@ def read_samples(
 
 
 def _index(file: CSVFile, index_column: str | None) -> int | None:
-    """Position of the index, if there is one."""
+    """Position of the index column; None without one."""
     if index_column is None:
         return 0
     return None if index_column == "" else _position(file, index_column, "--index-column")
@@ -282,7 +285,10 @@ def _position(file: CSVFile, name: str, option: str) -> int:
 
 
 def _check_header(file: CSVFile) -> None:
-    """Raise if the header looks like data, except below the empty name that pandas writes."""
+    """Raise if the header looks like data.
+
+    Numbers are valid names after an empty first name: pandas writes its default column names so.
+    """
     first, *others = file.columns
     if first and others and all(map(_is_number, others)):
         raise DataError(
@@ -300,7 +306,7 @@ def _is_number(name: str) -> bool:
 
 
 def _check_names(file: CSVFile, index: int | None) -> None:
-    """Raise if two columns have the same name, or one but the index has none."""
+    """Raise if two columns have the same name, or if a column other than the index has none."""
     seen = set()
     for position, name in enumerate(file.columns):
         if not name and position != index:

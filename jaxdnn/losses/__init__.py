@@ -1,9 +1,13 @@
-"""Losses as torch defines them: its arguments, defaults and edge cases, as pure functions.
+"""torch's losses as pure functions, with torch's arguments, defaults and edge cases.
 
-Each takes arrays by position and hyperparameters by keyword, and gives torch's derivatives too,
-at kinks and limits as elsewhere. Two things differ by design: shapes must agree, since nothing is
-broadcast in silence, and what torch finds wrong in the values of an array, which cannot raise
-under jit, is NaN, in the loss and in its gradient.
+Arrays are positional, hyperparameters are keyword-only. Derivatives are torch's too, also at kinks
+and limits. Two things differ by design:
+
+- Shapes must agree: outputs and targets are never broadcast.
+- Invalid values in an array, for which torch raises, make the loss and its gradient NaN, because a
+  jitted function cannot raise.
+
+Start with `mse` and `cross_entropy`.
 """
 
 from jaxdnn.losses.classification import bce, bce_with_logits, cross_entropy, kl_div, nll

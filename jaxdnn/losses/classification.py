@@ -1,4 +1,4 @@
-"""Losses of probabilities and of the scores they come from."""
+"""Classification losses, of logits, log-probabilities or probabilities."""
 
 from functools import partial
 from typing import Any, Literal
@@ -24,7 +24,7 @@ def cross_entropy(
     label_smoothing: float | Float[Array, ""] = 0.0,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Cross-entropy of the targets and the softmax of the logits.
+    r"""Cross-entropy between the targets and the softmax of the logits.
 
     .. math:: \ell_i = -\sum_k w_k \tilde y_{ik} \log \frac{e^{z_{ik}}}{\sum_j e^{z_{ij}}}, \quad
               \tilde y_{ik} = (1 - s) y_{ik} + \frac{s}{K}
@@ -32,23 +32,25 @@ def cross_entropy(
     Args:
       logits: unnormalised scores :math:`z`, shape ``(classes,)``, ``(batch, classes)`` or
         ``(batch, classes, ...)``.
-      targets: class indices in ``[0, classes)``, any integer dtype, of the shape of ``logits``
-        without the classes; or class probabilities :math:`y`, of the shape of ``logits``. As
-        everywhere under jit, an index outside its range cannot raise: the loss is NaN.
-      weight: :math:`w`, one for each class; by default 1.
-      ignore_index: the class index whose examples count for nothing.
-      label_smoothing: :math:`s` between 0 and 1, the share spread over all :math:`K` classes. May
-        be an array, which is not checked, and which at 0 gives NaN for an infinite logit.
+      targets: class indices in ``[0, classes)``, of any integer dtype and of the shape of
+        ``logits`` without the class axis; or class probabilities :math:`y`, of the shape of
+        ``logits``. An index outside its range makes the loss NaN.
+      weight: :math:`w`, the weight of each class, shape ``(classes,)``; by default 1.
+      ignore_index: a class index; examples with this target do not contribute to the loss.
+      label_smoothing: :math:`s` between 0 and 1, the fraction of the probability that is spread
+        over all :math:`K` classes. May be an array, which is not checked; an array of 0 gives NaN
+        for an infinite logit.
       reduction: ``"mean"``, ``"sum"``, or ``"none"`` for one loss per example. The mean divides
-        by the summed weights of the classes of the examples that are not ignored, NaN if they
-        are 0; with class probabilities by the number of examples.
+        by the sum of the target classes' weights over all examples that are not ignored, and is NaN
+        if that sum is 0. With class probabilities it divides by the number of examples.
 
     Returns:
-      A scalar, or the shape of ``logits`` without the classes for ``"none"``.
+      A scalar, or for ``"none"`` the shape of ``logits`` without the class axis.
 
     Raises:
       ValueError: a shape or a dtype does not fit, ``label_smoothing`` is outside [0, 1], the
-        reduction is unknown, or an ``ignore_index`` of 0 or more meets class probabilities.
+        reduction is unknown, or ``ignore_index`` is not negative although ``targets`` are class
+        probabilities.
 
     Example:
       >>> cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))
@@ -69,7 +71,7 @@ def cross_entropy(
             f"{logits.shape}; got {targets.dtype} of shape {targets.shape}."
         )
     if ignore_index >= 0:
-        raise ValueError(f"ignore_index {ignore_index} needs targets that are class indices.")
+        raise ValueError(f"ignore_index={ignore_index} requires class indices as targets.")
     targets = _classes_last(targets, weight)
     if not _is_zero(label_smoothing):
         smoothing = jnp.asarray(label_smoothing, targets.dtype)
@@ -88,19 +90,20 @@ def nll(
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Negative log-likelihood of the labels.
+    r"""Negative log-likelihood of the labels, given log-probabilities.
 
     .. math:: \ell_i = -w_{y_i} x_{i y_i}
 
     Args:
       log_probabilities: :math:`x`, shape ``(classes,)``, ``(batch, classes)`` or
         ``(batch, classes, ...)``.
-      labels: class indices :math:`y` in ``[0, classes)``, any integer dtype, of the shape of
-        ``log_probabilities`` without the classes. An index outside that range makes the loss NaN.
-      weight: :math:`w`, one for each class; by default 1.
-      ignore_index: the label whose examples count for nothing.
+      labels: class indices :math:`y` in ``[0, classes)``, of any integer dtype and of the shape of
+        ``log_probabilities`` without the class axis. An index outside its range makes the loss NaN.
+      weight: :math:`w`, the weight of each class, shape ``(classes,)``; by default 1.
+      ignore_index: a class index; examples with this label do not contribute to the loss.
       reduction: ``"mean"``, ``"sum"``, or ``"none"`` for one loss per example. The mean divides
-        by the summed weights of the labels that are not ignored, NaN if they are 0.
+        by the sum of the labels' weights over all examples that are not ignored, and is NaN if that
+        sum is 0.
 
     Returns:
       A scalar, or the shape of ``labels`` for ``"none"``.
@@ -126,7 +129,7 @@ def bce(
     weight: float | Float[Array, "..."] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Binary cross-entropy of probabilities, with torch's limits at 0 and 1.
+    r"""Binary cross-entropy of probabilities, bounded as in torch near 0 and 1.
 
     .. math:: \ell_i = -w_i \left[y_i \max(\log x_i, -100)
               + (1 - y_i) \max(\log(1 - x_i), -100)\right], \quad
@@ -134,10 +137,11 @@ def bce(
               = \frac{w_i (x_i - y_i)}{\max(x_i (1 - x_i), 10^{-12})}
 
     Args:
-      probabilities: :math:`x` between 0 and 1, of any shape; outside, the loss is NaN.
-      targets: :math:`y` between 0 and 1, of the same shape; outside, the loss is NaN.
+      probabilities: :math:`x` in [0, 1], of any shape; outside this range the loss is NaN.
+      targets: :math:`y` in [0, 1], of the same shape; outside this range the loss is NaN.
       weight: :math:`w`, broadcast to that shape; by default 1.
-      reduction: ``"mean"`` over all elements, whatever they weigh, ``"sum"``, or ``"none"``.
+      reduction: ``"mean"``, divided by the number of elements and not by the weights, ``"sum"``, or
+        ``"none"``.
 
     Returns:
       A scalar, or the shape of ``probabilities`` for ``"none"``.
@@ -167,7 +171,7 @@ def bce_with_logits(
     pos_weight: float | Float[Array, "..."] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Binary cross-entropy of the logistic function of the logits, finite wherever they are.
+    r"""Binary cross-entropy of the sigmoid of the logits, finite for all finite logits.
 
     .. math:: \ell_i = -w_i \left[p_i y_i \log \sigma(z_i)
               + (1 - y_i) \log(1 - \sigma(z_i))\right]
@@ -176,8 +180,9 @@ def bce_with_logits(
       logits: :math:`z`, of any shape.
       targets: :math:`y`, of the same shape; nothing is broadcast.
       weight: :math:`w`, broadcast to that shape; by default 1.
-      pos_weight: :math:`p`, what positive targets weigh, broadcast likewise; by default 1.
-      reduction: ``"mean"`` over all elements, whatever they weigh, ``"sum"``, or ``"none"``.
+      pos_weight: :math:`p`, the weight of positive targets, broadcast to that shape; by default 1.
+      reduction: ``"mean"``, divided by the number of elements and not by the weights, ``"sum"``, or
+        ``"none"``.
 
     Returns:
       A scalar, or the shape of ``logits`` for ``"none"``.
@@ -194,7 +199,7 @@ def bce_with_logits(
       <https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html>`_
     """
     require_same_shape(logits, targets)
-    # Not (1 - y) z - log σ(z), whose slope (1 - y) - σ(-z) cancels where z is very negative.
+    # Not torch's (1 - y) z - log σ(z): its derivative (1 - y) - σ(-z) cancels for very negative z.
     positive = -targets * jax.nn.log_sigmoid(logits)
     if pos_weight is not None:
         positive *= fill(pos_weight, logits, "pos_weight")
@@ -211,17 +216,18 @@ def kl_div(
     log_target: bool = False,
     reduction: Reduction | Literal["batchmean"] = "mean",
 ) -> Float[Array, "..."]:
-    r"""Each element's part in the divergence of the targets from the model's distribution.
+    r"""Pointwise Kullback-Leibler divergence of the targets from the model's distribution.
 
     .. math:: \ell_i = y_i (\log y_i - x_i)
 
     Args:
       log_probabilities: :math:`x`, of any shape.
-      targets: :math:`y`, of the same shape; nothing is broadcast. At 0 the loss is 0, and its
-        derivative with respect to the target NaN, as torch's is.
-      log_target: whether ``targets`` holds :math:`\log y` instead.
-      reduction: ``"batchmean"``, the divergence: the sum divided by the length of the first axis;
-        ``"mean"`` over all elements, which is not it; ``"sum"``; or ``"none"``.
+      targets: :math:`y`, of the same shape; nothing is broadcast. At :math:`y = 0` the loss is 0
+        and its derivative with respect to :math:`y` is NaN, as in torch.
+      log_target: whether ``targets`` are :math:`\log y`.
+      reduction: ``"batchmean"``, the sum divided by the length of the first axis, which is the
+        mean divergence; ``"mean"`` over all elements, torch's default, which is not; ``"sum"``; or
+        ``"none"``.
 
     Returns:
       A scalar, or the shape of ``log_probabilities`` for ``"none"``.
@@ -255,7 +261,7 @@ def _nll(
     label_smoothing: float | Array,
     reduction: str,
 ) -> Array:
-    """Of log-probabilities whose last axis is the classes."""
+    """Negative log-likelihood with label smoothing; the last axis of ``scores`` is the classes."""
     classes = scores.shape[-1]
     if labels.shape != scores.shape[:-1] or not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(
@@ -263,15 +269,16 @@ def _nll(
             f"got {labels.dtype} of shape {labels.shape}."
         )
     limits = jnp.iinfo(labels.dtype)
-    if labels.dtype.itemsize < 4:  # which might not hold the number of classes
+    if labels.dtype.itemsize < 4:  # int8 and int16 may be too small for the number of classes
         labels = labels.astype(jnp.int32)
     inside = (labels >= 0) & (labels < classes)
     indices = jnp.where(inside, labels, 0).astype(jnp.int32)
     weights = jnp.ones((), scores.dtype) if weight is None else weight.astype(scores.dtype)[indices]
-    # What is no class weighs NaN, so that the loss and its gradient are: without this, an index
-    # of -1 would mean the last class.
+    # An invalid label gets the weight NaN, so that the loss and its gradient are NaN. Without this
+    # it would count as class 0, which stands in for it above.
     weights = jnp.where(inside, weights, jnp.nan)
     ignored = None
+    # An unsigned dtype cannot represent the default, -100; then no label is ignored.
     if limits.min <= ignore_index <= limits.max:
         ignored = labels == ignore_index
         weights = jnp.where(ignored, 0, weights)
@@ -286,7 +293,7 @@ def _nll(
         return likelihood
     smoothing = jnp.asarray(label_smoothing, scores.dtype)
     spread = scores if weight is None else scores * fill(weight, scores)
-    # Two means, as torch takes them: summed weights of 0 then give NaN and not infinity.
+    # Two separate means, as in torch: if the weights sum to 0, the result is NaN and not infinite.
     return (1 - smoothing) * likelihood - smoothing / classes * reduced(spread.sum(-1))
 
 
@@ -306,12 +313,15 @@ def _is_zero(number: float | Array) -> bool:
     return isinstance(number, float | int) and number == 0
 
 
+# A custom derivative, because torch does not differentiate its bounds of the logarithm.
 @jax.custom_jvp
 def _bce(x: Array, y: Array) -> Array:
     x = _nan_outside(x, y)
     return (y - 1) * jnp.maximum(jnp.log1p(-x), -100) - y * jnp.maximum(jnp.log(x), -100)
 
 
+# Symbolic zeros tell which derivatives are wanted: the one for y may be infinite, and 0 times
+# infinity would be NaN.
 @partial(_bce.defjvp, symbolic_zeros=True)
 def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
     (x, y), (dx, dy) = primals, tangents
@@ -321,7 +331,7 @@ def _bce_jvp(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[A
     if not isinstance(dx, SymbolicZero):
         slope += dx * (x - y) / jnp.maximum(x * (1 - x), _SMALLEST_VARIANCE)
     if not isinstance(dy, SymbolicZero):
-        slope += dy * (jnp.log1p(-x) - jnp.log(x))  # torch does not bound this one
+        slope += dy * (jnp.log1p(-x) - jnp.log(x))  # unbounded in torch, too
     return losses, slope
 
 
@@ -330,4 +340,4 @@ def _nan_outside(x: Array, y: Array) -> Array:
 
 
 _SMALLEST_VARIANCE = float(np.float32(1e-12))
-"""What torch divides by at least: a constant of single precision in any precision."""
+"""torch's lower bound of ``x (1 - x)``, a float32 constant also for float64 inputs."""

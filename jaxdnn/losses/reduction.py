@@ -1,4 +1,4 @@
-"""What the losses share: shapes that must agree, weights, and the way to one number."""
+"""Helpers of the losses: shape checks, weights, and reductions."""
 
 from typing import Literal
 
@@ -11,13 +11,13 @@ Reduction = Literal["mean", "sum", "none"]
 
 
 def reduce(losses: Array, reduction: str, *, weights: Array | None = None) -> Array:
-    """Mean, sum, or the losses as they are.
+    """Reduce losses to their mean or their sum, or return them unreduced.
 
     Args:
-      losses: one loss for each element or example, of any shape.
+      losses: the loss of each element or example, of any shape, already weighted.
       reduction: ``"mean"``, ``"sum"`` or ``"none"``.
-      weights: of the shape of ``losses``, which they already contain: the mean is divided by
-        their sum. By default, by the number of losses.
+      weights: the weight of each loss, of the same shape. The mean divides the sum of the losses
+        by the sum of the weights; without them, by the number of losses.
 
     Returns:
       A scalar, or ``losses`` for ``"none"``.
@@ -44,11 +44,13 @@ def reduce(losses: Array, reduction: str, *, weights: Array | None = None) -> Ar
 
 
 def require_same_shape(outputs: Array, targets: Array) -> None:
-    """Refuse what torch and JAX would broadcast: (N, 1) against (N,) is N x N differences.
+    """Raise unless outputs and targets have the same shape.
+
+    Broadcasting would turn shapes (N, 1) and (N,) into N x N losses without an error.
 
     Args:
-      outputs: what the model gives.
-      targets: what it should give.
+      outputs: the outputs of the model.
+      targets: the targets.
 
     Raises:
       ValueError: the shapes differ.
@@ -61,18 +63,18 @@ def require_same_shape(outputs: Array, targets: Array) -> None:
 
 
 def fill(weight: float | Array, like: Array, name: str = "weight") -> Array:
-    """The weight of each element: one array broadcast to another's shape, never beyond it.
+    """Broadcast a weight to the shape of the losses that it multiplies.
 
     Args:
       weight: a number or an array.
-      like: what is weighted; gives shape and dtype.
-      name: of the argument, for the error.
+      like: an array of the wanted shape and dtype.
+      name: the name of the argument, for the error message.
 
     Returns:
-      The shape and dtype of ``like``.
+      The weight of each element, with the shape and dtype of ``like``.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: ``weight`` does not broadcast to the shape of ``like``.
     """
     weight = jnp.asarray(weight, like.dtype)
     try:

@@ -1,4 +1,4 @@
-"""Losses of a difference: squared, absolute, and the two that join both."""
+"""Regression losses: squared error, absolute error, and two combinations of both."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,7 +14,7 @@ def mse(
     *,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Squared error, of each element.
+    r"""Squared error.
 
     .. math:: \ell_i = (x_i - y_i)^2
 
@@ -46,7 +46,7 @@ def l1(
     *,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Absolute error, of each element. Where it is 0, so is its derivative.
+    r"""Absolute error, whose derivative at 0 is 0.
 
     .. math:: \ell_i = |x_i - y_i|
 
@@ -79,7 +79,7 @@ def smooth_l1(
     beta: float | Float[Array, ""] = 1.0,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Absolute error, rounded off to a parabola near 0: `huber` divided by ``beta``.
+    r"""Absolute error, with a parabola around 0: `huber` divided by ``beta``.
 
     .. math:: \ell_i = \begin{cases} (x_i - y_i)^2 / 2\beta & \text{if } |x_i - y_i| < \beta \\
               |x_i - y_i| - \beta / 2 & \text{otherwise} \end{cases}
@@ -87,7 +87,8 @@ def smooth_l1(
     Args:
       outputs: :math:`x`, of any shape.
       targets: :math:`y`, of the same shape; nothing is broadcast.
-      beta: where the line begins, at least 0; 0 is `l1`. May be an array, which is not checked.
+      beta: :math:`\beta`, the error at which the parabola ends, at least 0. With 0 the loss is
+        `l1`. May be an array, which is not checked.
       reduction: ``"mean"`` over all elements, ``"sum"``, or ``"none"``.
 
     Returns:
@@ -110,8 +111,8 @@ def smooth_l1(
     difference = outputs - targets
     beta = jnp.asarray(beta, difference.dtype)
     distance = _absolute(difference)
-    near = ~(distance >= beta) & (beta > 0)  # NaN is near, and so reaches the gradient
-    # The branch not taken must stay finite: 0 times infinity is NaN in the gradient.
+    near = ~(distance >= beta) & (beta > 0)  # true for NaN, which then reaches the gradient
+    # The unselected branch of `where` must be finite: its gradient is multiplied by 0, not dropped.
     inner = jnp.where(near, difference, 0)
     parabola = inner**2 / (2 * jnp.where(beta > 0, beta, 1))
     return reduce(jnp.where(near, parabola, distance - beta / 2), reduction)
@@ -124,7 +125,7 @@ def huber(
     delta: float | Float[Array, ""] = 1.0,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
-    r"""Half the squared error near 0, and from ``delta`` on a line of that slope.
+    r"""Half the squared error around 0, and a line of slope ``delta`` beyond it.
 
     .. math:: \ell_i = \begin{cases} (x_i - y_i)^2 / 2 & \text{if } |x_i - y_i| < \delta \\
               \delta \left(|x_i - y_i| - \delta / 2\right) & \text{otherwise} \end{cases}
@@ -132,7 +133,8 @@ def huber(
     Args:
       outputs: :math:`x`, of any shape.
       targets: :math:`y`, of the same shape; nothing is broadcast.
-      delta: where the line begins, above 0. May be an array, which is not checked.
+      delta: :math:`\delta`, the error at which the parabola ends, above 0. May be an array, which
+        is not checked.
       reduction: ``"mean"`` over all elements, ``"sum"``, or ``"none"``.
 
     Returns:
@@ -155,12 +157,12 @@ def huber(
     difference = outputs - targets
     delta = jnp.asarray(delta, difference.dtype)
     distance = _absolute(difference)
-    near = ~(distance >= delta)  # NaN is near, and so reaches the gradient
-    # The branch not taken must stay finite: 0 times infinity is NaN in the gradient.
+    near = ~(distance >= delta)  # true for NaN, which then reaches the gradient
+    # The unselected branch of `where` must be finite: its gradient is multiplied by 0, not dropped.
     inner, outer = jnp.where(near, difference, 0), jnp.where(near, 0, distance)
     return reduce(jnp.where(near, inner**2 / 2, delta * (outer - delta / 2)), reduction)
 
 
 def _absolute(x: Array) -> Array:
-    # The derivative of jnp.abs at 0 is 1, torch's is 0.
+    # Not jnp.abs, whose derivative at 0 is 1; torch's is 0.
     return x * ((x > 0).astype(x.dtype) - (x < 0).astype(x.dtype))

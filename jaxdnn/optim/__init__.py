@@ -1,13 +1,14 @@
-"""torch's optimisers as optax transformations, its learning-rate schedules, and Newton's step.
+"""torch's optimisers and learning-rate schedules for optax, and a step of Newton's method.
 
 Names, defaults and edge cases are those of `torch.optim`. Each optimiser is an
-`optax.GradientTransformation`, so that it chains with optax's own:
-``optax.chain(clip_grad_norm(1.0), adam(1e-3))``. Two rules hold for all of them:
+`optax.GradientTransformation` and can be chained with optax's:
+``optax.chain(clip_grad_norm(1.0), adam(1e-3))``. Start with `sgd`. Two rules hold for all
+optimisers:
 
-- A hyperparameter is a number, or a scalar array that a sweep varies under `jax.vmap`. Numbers are
-  checked when the transformation is built; arrays are not. Flags are static.
-- Every leaf gets a step: where torch skips a parameter without a gradient, here its gradient is
-  zeros, so it still decays and its moments advance.
+- A hyperparameter is a number, or a scalar array, which a sweep may vary under `jax.vmap`. Numbers
+  are checked when the transformation is built; arrays are not checked. Flags are static.
+- Every leaf is updated. torch skips a parameter without a gradient; here its gradient is zero, so
+  that it still decays and its moments advance.
 """
 
 from jaxdnn.optim.adagrad import AdagradState, adagrad

@@ -1,4 +1,4 @@
-"""Adagrad."""
+"""The Adagrad optimiser."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ __all__ = ["AdagradState", "adagrad"]
 
 
 class AdagradState(NamedTuple):
-    """What `adagrad` carries.
+    """The state of `adagrad`.
 
     Attributes:
-      count: updates made.
-      sum: of the gradient's squares, a tree like the parameters.
+      count: the number of updates so far.
+      sum: the sum of the squared gradients, a tree like the parameters.
     """
 
     count: Integer[Array, ""]  # type: ignore[assignment]
@@ -34,7 +34,7 @@ def adagrad(
     eps: Number = 1e-10,
     maximize: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Adagrad: each weight's step shrinks with the gradients that it has seen.
+    r"""Adagrad: each step is divided by the root of the summed squares of past gradients.
 
     .. math::
         g_t &= \nabla L(\theta_{t-1}) + \lambda \theta_{t-1}, \quad s_t = s_{t-1} + g_t^2 \\
@@ -43,18 +43,18 @@ def adagrad(
 
     Args:
       lr: :math:`\eta`, or a schedule of it.
-      lr_decay: :math:`\kappa`, by which the learning rate falls with the updates.
+      lr_decay: :math:`\kappa`, the decay of the learning rate with the number of updates.
       weight_decay: :math:`\lambda`, an L2 penalty.
       initial_accumulator_value: :math:`s_0`.
-      eps: :math:`\epsilon`, added to the root.
-      maximize: ascend; the gradient changes sign before the decay is added.
+      eps: :math:`\epsilon`, added outside the root.
+      maximize: whether to maximise; the gradient is negated before the decay is added.
 
     Returns:
       A transformation with the state `AdagradState`; its update needs the parameters unless
       ``weight_decay`` is the Python number 0.
 
     Raises:
-      ValueError: a number is negative.
+      ValueError: a hyperparameter is negative.
 
     Example:
       >>> params = jnp.array([1.0, 2.0])

@@ -1,4 +1,4 @@
-"""Adam, with the weight decay in the gradient or apart from it."""
+"""Adam and AdamW."""
 
 import math
 from typing import NamedTuple
@@ -22,13 +22,14 @@ __all__ = ["AdamState", "adam", "adamw"]
 
 
 class AdamState(NamedTuple):
-    """What `adam` and `adamw` carry.
+    """The state of `adam` and `adamw`.
 
     Attributes:
-      count: updates made.
+      count: the number of updates so far.
       exp_avg: the moving average of the gradient, a tree like the parameters.
-      exp_avg_sq: that of its square.
-      max_exp_avg_sq: the largest ``exp_avg_sq`` so far; ``None`` without ``amsgrad``.
+      exp_avg_sq: the moving average of the squared gradient.
+      max_exp_avg_sq: the elementwise maximum of ``exp_avg_sq`` so far; ``None`` without
+        ``amsgrad``.
     """
 
     count: Integer[Array, ""]  # type: ignore[assignment]
@@ -46,7 +47,7 @@ def adam(
     amsgrad: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Adam; its weight decay is an L2 penalty in the gradient.
+    r"""Adam, with weight decay as an L2 penalty in the gradient.
 
     .. math::
         g_t &= \nabla L(\theta_{t-1}) + \lambda \theta_{t-1} \\
@@ -55,24 +56,24 @@ def adam(
         \theta_t &= \theta_{t-1} - \eta \frac{m_t / (1 - \beta_1^t)}
         {\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    With ``amsgrad`` the largest :math:`v` so far stands in the denominator. The bias corrections
-    are accurate in single precision too.
+    With ``amsgrad``, the denominator has the maximum of :math:`v` so far. The bias corrections are
+    computed without cancellation, also in single precision.
 
     Args:
       lr: :math:`\eta`, or a schedule of it.
-      betas: :math:`\beta_1`, or a schedule of it, and :math:`\beta_2`. Python numbers are the most
-        accurate: a float32 array has lost half the digits of :math:`1 - \beta_2` already.
-      eps: :math:`\epsilon`, added to the root.
-      weight_decay: :math:`\lambda`.
-      amsgrad: divide by the largest second moment.
-      maximize: ascend; the gradient changes sign before the decay is added.
+      betas: :math:`\beta_1`, or a schedule of it, and :math:`\beta_2`. Prefer Python numbers: a
+        float32 array holds only half the digits of :math:`1 - \beta_2`.
+      eps: :math:`\epsilon`, added outside the root.
+      weight_decay: :math:`\lambda`, an L2 penalty.
+      amsgrad: whether to divide by the maximum of the second moment so far.
+      maximize: whether to maximise; the gradient is negated before the decay is added.
 
     Returns:
       A transformation with the state `AdamState`; its update needs the parameters unless
       ``weight_decay`` is the Python number 0.
 
     Raises:
-      ValueError: a number is negative, or one of ``betas`` is not in [0, 1).
+      ValueError: a hyperparameter is negative, or one of ``betas`` is not in [0, 1).
 
     Example:
       >>> params = jnp.array([1.0, 2.0])
@@ -100,20 +101,20 @@ def adamw(
     amsgrad: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Adam with decoupled weight decay: the moments do not see it.
+    r"""Adam with decoupled weight decay, which does not enter the moments.
 
     .. math:: \theta_t = (1 - \eta \lambda) \theta_{t-1} - \eta \frac{m_t / (1 - \beta_1^t)}
               {\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    with the moments of `adam` without a penalty.
+    with :math:`m_t` and :math:`v_t` as in `adam` for :math:`\lambda = 0`.
 
     Args:
-      lr: as in `adam`; the decay is scaled by it.
+      lr: :math:`\eta`, or a schedule of it; it also scales the decay.
       betas: as in `adam`.
       eps: as in `adam`.
-      weight_decay: :math:`\lambda`, a hundred times `optax.adamw`'s by default.
+      weight_decay: :math:`\lambda`. The default is torch's, a hundred times that of `optax.adamw`.
       amsgrad: as in `adam`.
-      maximize: ascend; the parameters still decay.
+      maximize: whether to maximise; the parameters still decay.
 
     Returns:
       A transformation with the state `AdamState`; its update needs the parameters unless
@@ -190,7 +191,10 @@ def _adam(
 
 
 def _one_minus_power(beta: Number, count: Integer[Array, ""]) -> Float[Array, ""]:
-    """1 − betaᵗ without the cancellation that costs single precision three digits at t = 1."""
+    """``1 - betaᵗ`` as ``-expm1(t log(beta))``.
+
+    The subtraction would cancel three of float32's digits for beta = 0.999 and t = 1.
+    """
     if isinstance(beta, int | float):
         log = math.log(beta) if beta > 0 else -math.inf
     else:

@@ -1,4 +1,4 @@
-"""Limits on gradients."""
+"""Gradient clipping."""
 
 import math
 
@@ -16,17 +16,17 @@ __all__ = ["clip_grad_norm"]
 def clip_grad_norm(
     max_norm: Number, *, norm_type: int | float = 2.0
 ) -> optax.GradientTransformation:
-    r"""Scale all gradients down together until their common norm is at most ``max_norm``.
+    r"""Clip the gradients by their global norm.
 
     .. math:: g \leftarrow g \cdot \min\left(1, \frac{c}{\lVert g \rVert_p + 10^{-6}}\right)
 
-    To be chained in front of an optimiser: ``optax.chain(clip_grad_norm(1.0), adam(1e-3))``. An
-    infinite norm makes the finite gradients 0 and the infinite ones NaN; a norm that is NaN makes
-    all of them NaN.
+    Chain it before an optimiser: ``optax.chain(clip_grad_norm(1.0), adam(1e-3))``. As in torch, an
+    infinite norm makes finite gradients 0 and infinite ones NaN, and a norm of NaN makes all
+    gradients NaN.
 
     Args:
-      max_norm: :math:`c`.
-      norm_type: :math:`p`, above 0; ``math.inf`` for the largest magnitude.
+      max_norm: :math:`c`, the largest norm of all gradients as one vector.
+      norm_type: :math:`p`, above 0; ``math.inf`` for the maximum norm.
 
     Returns:
       A transformation without state.
@@ -55,6 +55,7 @@ def clip_grad_norm(
         leaves = jax.tree.leaves(updates)
         if not leaves:
             return updates
+        # 1e-6 is torch's constant against division by zero.
         scale = jnp.minimum(1.0, max_norm / (_norm(leaves, norm_type) + 1e-6))
         return jax.tree.map(lambda g: like(scale, g) * g, updates)
 
@@ -62,7 +63,7 @@ def clip_grad_norm(
 
 
 def _norm(leaves: list[Array], p: float) -> Float[Array, ""]:
-    """The p-norm of all leaves as one vector."""
+    """The p-norm of the vector of all elements of all leaves."""
     if p == math.inf:
         return jnp.stack([jnp.max(jnp.abs(leaf), initial=0) for leaf in leaves]).max()
     if p == 2:

@@ -1,4 +1,4 @@
-"""A torch optimiser's settings as a transformation, without importing torch."""
+"""Conversion of torch optimisers to optax transformations, without importing torch."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,13 +17,15 @@ __all__ = ["from_settings", "from_torch"]
 
 
 class _Rule(NamedTuple):
+    """A constructor of this package, and the torch settings that it takes."""
+
     build: Callable[..., optax.GradientTransformation]
     settings: str
 
 
 _ADAM = "lr betas eps weight_decay amsgrad maximize decoupled_weight_decay"
 
-# What each class is here, and the settings that its groups may hold: both sides' names.
+# By the class in torch. The names of the settings are the same in torch and here.
 _RULES = {
     "SGD": _Rule(sgd, "lr momentum dampening weight_decay nesterov maximize"),
     "Adam": _Rule(adam, _ADAM),
@@ -32,10 +34,10 @@ _RULES = {
     "Adagrad": _Rule(adagrad, "lr lr_decay weight_decay initial_accumulator_value eps maximize"),
 }
 
-# How torch computes, not what; and what belongs to one group.
+# Settings that choose torch's implementation, and the names and parameters of a group.
 _WITHOUT_EFFECT = {"capturable", "differentiable", "foreach", "fused", "param_names", "params"}
 
-# What a scheduler leaves in a group to compute the learning rate from.
+# Keys that a scheduler adds to a group, for its own use.
 _SCHEDULED_LR = {"initial_lr", "max_lr", "min_lr"}
 
 _ABSENT = "nothing"
@@ -44,22 +46,24 @@ _ABSENT = "nothing"
 def from_torch(
     torch_optimizer: Any, *, lr: Number | Schedule | None = None
 ) -> optax.GradientTransformation:
-    """The transformation that makes the steps of a `torch.optim` optimiser.
+    """The optax transformation with the settings of a `torch.optim` optimiser.
 
-    Only settings are read. The state starts afresh, whatever steps torch has made; hooks on the
-    optimiser are not seen.
+    Only the settings are read, not the state: moments and step counts begin at zero. Hooks that are
+    registered on the optimiser are ignored.
 
     Args:
-      torch_optimizer: an SGD, Adam, AdamW, RMSprop or Adagrad of `torch.optim` itself; a subclass
-        may do anything. All its groups must have the same settings.
-      lr: takes the place of its learning rate; needed where a scheduler is attached.
+      torch_optimizer: an instance of `torch.optim.SGD`, `Adam`, `AdamW`, `RMSprop` or `Adagrad`,
+        not of a subclass, whose steps might differ. All parameter groups must have the same
+        settings.
+      lr: a learning rate or schedule that replaces the optimiser's; required if a scheduler is
+        attached.
 
     Returns:
       The transformation.
 
     Raises:
-      ConfigError: another class, groups that differ, a setting that is unknown here, or a scheduler
-        without ``lr``.
+      ConfigError: the class is not supported, the groups differ, a setting is unknown, or a
+        scheduler is attached and ``lr`` is missing.
       ValueError: a setting is outside its range.
 
     Example:
@@ -101,20 +105,23 @@ def from_torch(
 def from_settings(
     name: str, settings: Mapping[str, Any], *, lr: Number | Schedule | None = None
 ) -> optax.GradientTransformation:
-    """The transformation for a class of `torch.optim` and the settings of its group.
+    """The optax transformation for a class of `torch.optim` and the settings of a parameter group.
 
-    So that settings recorded elsewhere rebuild the optimiser where torch is not installed.
+    Use it to rebuild an optimiser from recorded settings where torch is not installed.
 
     Args:
       name: ``"SGD"``, ``"Adam"``, ``"AdamW"``, ``"RMSprop"`` or ``"Adagrad"``.
-      settings: what a group holds, ``params`` apart; what is left out has torch's default.
-      lr: takes the place of ``settings["lr"]``; needed where ``settings`` are a scheduler's.
+      settings: the settings of a parameter group, without ``params``. Missing ones have torch's
+        defaults.
+      lr: a learning rate or schedule that replaces ``settings["lr"]``; required if a scheduler was
+        attached to the group.
 
     Returns:
-      The transformation; its state starts afresh.
+      The transformation.
 
     Raises:
-      ConfigError: an unknown name or setting, or a scheduler's group without ``lr``.
+      ConfigError: the name or a setting is unknown, or a scheduler was attached and ``lr`` is
+        missing.
       ValueError: a setting is outside its range.
 
     Example:
@@ -147,14 +154,14 @@ def from_settings(
             "AdamW always decouples its decay; use the name 'Adam' for these settings."
         )
     if name == "Adam" and decoupled:
-        build = partial(adamw, weight_decay=0.0)
+        build = partial(adamw, weight_decay=0.0)  # Adam's default, not AdamW's
     if lr is not None:
         kept["lr"] = lr
     return build(**kept)
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A setting as Python numbers: torch lets some of them be tensors."""
+    """A setting as Python numbers; torch also accepts tensors for some."""
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):

@@ -15,20 +15,20 @@ def newton_step(
     *,
     lr: float | Float[Array, ""] = 1.0,
 ) -> Float[Array, " n"]:
-    r"""One step of Newton's method: to the minimum of the parabola that touches the loss at ``w``.
+    r"""One step of Newton's method, to the minimum of the second-order expansion at ``w``.
 
     .. math:: w_{t+1} = w_t - \eta H^{-1} \nabla L(w_t), \quad H = \nabla^2 L(w_t)
 
-    The step comes from solving :math:`H s = \nabla L`, not from the inverse. A quadratic loss with
-    an invertible :math:`H` is at its minimum after one step with :math:`\eta = 1`.
+    The step solves :math:`H s = \nabla L` instead of inverting :math:`H`. With :math:`\eta = 1` and
+    a positive definite :math:`H`, it reaches the minimum of a quadratic loss exactly.
 
     Args:
-      loss: twice differentiable.
-      w: where the step starts, shape ``(n,)``.
-      lr: :math:`\eta`, the share of the step to take.
+      loss: a twice differentiable function from weights of shape ``(n,)`` to a scalar.
+      w: the weights :math:`w_t`, shape ``(n,)``.
+      lr: :math:`\eta`, the fraction of the full step.
 
     Returns:
-      The weights after the step; not finite where :math:`H` is singular.
+      The weights :math:`w_{t+1}`, shape ``(n,)``; not finite if :math:`H` is singular.
 
     Example:
       >>> newton_step(lambda w: ((w - 3.0) ** 2).sum(), jnp.zeros(2))

@@ -1,4 +1,4 @@
-"""The one-cycle policy: learning rate and momentum in opposite directions."""
+"""The one-cycle schedule of learning rate and momentum."""
 
 from typing import Literal, NamedTuple
 
@@ -14,8 +14,8 @@ class OneCycle(NamedTuple):
     """The two schedules of `one_cycle_lr`.
 
     Attributes:
-      lr: the learning rate.
-      momentum: momentum, or the first of Adam's betas; ``None`` if it is not cycled.
+      lr: the schedule of the learning rate.
+      momentum: the schedule of the momentum, or of Adam's first beta; ``None`` if it is not cycled.
     """
 
     lr: Schedule
@@ -35,10 +35,10 @@ def one_cycle_lr(
     final_div_factor: Number = 1e4,
     three_phase: bool = False,
 ) -> OneCycle:
-    r"""Up to ``max_lr`` and down to almost nothing, while momentum goes the other way.
+    r"""One cycle of the learning rate, up to ``max_lr`` and down, with momentum in antiphase.
 
     With :math:`\eta_0 = \eta_{\max} / d` and :math:`\eta_{\text{end}} = \eta_0 / d'`, the learning
-    rate goes
+    rate is annealed through these values:
 
     .. math::
         \eta_0 \to \eta_{\max} \;(t = pT - 1) \to \eta_{\text{end}} \;(t = T - 1)
@@ -47,23 +47,24 @@ def one_cycle_lr(
 
     Args:
       max_lr: :math:`\eta_{\max}`.
-      total_steps: :math:`T`, the counts of the whole cycle.
-      pct_start: :math:`p`, the share of the first phase.
-      anneal_strategy: the shape of each phase, ``"cos"`` or ``"linear"``.
-      cycle_momentum: whether there is a schedule of momentum.
-      base_momentum: momentum where the learning rate is largest.
-      max_momentum: momentum at the start and at the end.
+      total_steps: :math:`T`, the number of updates in the cycle.
+      pct_start: :math:`p`, the fraction of the cycle in which the learning rate rises.
+      anneal_strategy: the interpolation within each phase, ``"cos"`` or ``"linear"``.
+      cycle_momentum: whether to return a schedule of momentum.
+      base_momentum: the momentum at the largest learning rate.
+      max_momentum: the momentum at the beginning and at the end.
       div_factor: :math:`d`.
       final_div_factor: :math:`d'`.
-      three_phase: come down as fast as up, and only then to the end.
+      three_phase: whether to fall back to :math:`\eta_0` as fast as the learning rate rose, before
+        the last phase.
 
     Returns:
-      Two schedules. After ``total_steps - 1`` they hold their last values; torch answers once more
-      at ``total_steps``, from beyond its curve, and raises after that.
+      Two schedules. They are constant from ``total_steps - 1`` on; torch extrapolates at
+      ``total_steps`` and raises beyond it.
 
     Raises:
-      ValueError: an argument is outside its range, or the first phase begins where it ends, where
-        torch divides by zero.
+      ValueError: an argument is outside its range, or the first phase has length 0, for which torch
+        divides by zero.
 
     Example:
       >>> cycle = one_cycle_lr(1.0, total_steps=5, pct_start=0.4, anneal_strategy="linear")
@@ -82,6 +83,7 @@ def one_cycle_lr(
         raise ValueError(f"pct_start must be between 0 and 1; got {pct_start}.")
     if anneal_strategy not in ("cos", "linear"):
         raise ValueError(f"anneal_strategy must be 'cos' or 'linear'; got {anneal_strategy!r}.")
+    # torch's phases end one count early, since its counts begin at 0.
     top, last = float(pct_start * total_steps) - 1, total_steps - 1
     if top == 0:
         raise ValueError("pct_start * total_steps must not be 1: the first phase has no length.")
@@ -91,6 +93,7 @@ def one_cycle_lr(
     between = cosine_between if anneal_strategy == "cos" else _line_between
 
     def through(*corners: Number) -> Schedule:
+        """The schedule that takes these values at 0 and at the ends of the phases."""
         *earlier, final = zip((0.0, *ends), ends, corners, corners[1:], strict=False)
 
         def schedule(count: Count) -> Values:
@@ -98,7 +101,7 @@ def one_cycle_lr(
 
             def along(phase: tuple[float, float, Number, Number]) -> Values:
                 begin, end, start, stop = phase
-                # A phase of no length is never in use.
+                # A phase of length 0 is never selected; it must only not divide by zero.
                 return between(start, stop, (count - begin) / ((end - begin) or 1.0))
 
             value = along(final)
@@ -117,5 +120,5 @@ def one_cycle_lr(
     return OneCycle(lr, through(*momentum[: len(ends) + 1]))
 
 
-def _line_between(start: Number, end: Number, share: Values) -> Values:
-    return start + (end - start) * share
+def _line_between(start: Number, end: Number, fraction: Values) -> Values:
+    return start + (end - start) * fraction

@@ -1,4 +1,4 @@
-"""RMSprop."""
+"""The RMSprop optimiser."""
 
 from typing import NamedTuple
 
@@ -20,13 +20,13 @@ __all__ = ["RMSpropState", "rmsprop"]
 
 
 class RMSpropState(NamedTuple):
-    """What `rmsprop` carries.
+    """The state of `rmsprop`.
 
     Attributes:
-      count: updates made.
-      square_avg: the moving average of the gradient's square, a tree like the parameters.
-      grad_avg: that of the gradient; ``None`` unless ``centered``.
-      momentum_buffer: ``None`` without momentum.
+      count: the number of updates so far.
+      square_avg: the moving average of the squared gradient, a tree like the parameters.
+      grad_avg: the moving average of the gradient; ``None`` unless ``centered``.
+      momentum_buffer: the accumulated steps :math:`b_t`; ``None`` without momentum.
     """
 
     count: Integer[Array, ""]  # type: ignore[assignment]
@@ -45,7 +45,7 @@ def rmsprop(
     centered: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformation:
-    r"""RMSprop as torch has it: eps outside the root, the learning rate outside the momentum.
+    r"""RMSprop in torch's form: epsilon outside the root, the learning rate outside the momentum.
 
     .. math::
         g_t &= \nabla L(\theta_{t-1}) + \lambda \theta_{t-1}, \quad
@@ -57,20 +57,20 @@ def rmsprop(
 
     Args:
       lr: :math:`\eta`, or a schedule of it.
-      alpha: :math:`\alpha`.
-      eps: :math:`\epsilon`.
+      alpha: :math:`\alpha`, the decay rate of the moving averages.
+      eps: :math:`\epsilon`, added outside the root.
       weight_decay: :math:`\lambda`, an L2 penalty.
-      momentum: :math:`\mu`, or a schedule of it. The Python number 0 leaves out the buffer.
-      centered: divide by an estimate of the standard deviation. Where the gradient hardly varies,
-        rounding can make the variance negative, and the step is NaN, as in torch.
-      maximize: ascend; the gradient changes sign before the decay is added.
+      momentum: :math:`\mu`, or a schedule of it. With the Python number 0 there is no buffer.
+      centered: whether to divide by the standard deviation of the gradient. As in torch, rounding
+        can make a small variance negative and the step NaN.
+      maximize: whether to maximise; the gradient is negated before the decay is added.
 
     Returns:
       A transformation with the state `RMSpropState`; its update needs the parameters unless
       ``weight_decay`` is the Python number 0.
 
     Raises:
-      ValueError: a number is negative.
+      ValueError: a hyperparameter is negative.
 
     Example:
       >>> params = jnp.array([1.0, 2.0])

@@ -1,7 +1,7 @@
-"""torch's learning-rate schedules as pure functions of the count.
+"""torch's learning-rate schedules as pure functions of the number of updates.
 
-torch steps a schedule when it is told to, usually once an epoch; here a schedule is asked at every
-update, with the number of updates before it. `per_epoch` turns the one into the other.
+In torch, the training loop advances a scheduler, usually once per epoch. Here a schedule is
+evaluated at every update. `per_epoch` converts a schedule of epochs to a schedule of updates.
 """
 
 import math
@@ -28,17 +28,17 @@ __all__ = [
 
 
 def step_lr(lr: Number, *, step_size: int, gamma: Number = 0.1) -> Schedule:
-    r"""A factor every ``step_size`` counts.
+    r"""Decay by a factor every ``step_size`` counts.
 
     .. math:: \eta_t = \eta \gamma^{\lfloor t / s \rfloor}
 
     Args:
-      lr: :math:`\eta`, at first.
-      step_size: :math:`s`, in counts.
-      gamma: :math:`\gamma`.
+      lr: :math:`\eta`, the initial learning rate.
+      step_size: :math:`s`, the number of counts between two decays.
+      gamma: :math:`\gamma`, the factor.
 
     Returns:
-      A schedule; it never ends.
+      A schedule, defined for all counts.
 
     Raises:
       ValueError: ``step_size`` is below 1.
@@ -61,16 +61,16 @@ def step_lr(lr: Number, *, step_size: int, gamma: Number = 0.1) -> Schedule:
 
 
 def exponential_lr(lr: Number, *, gamma: Number) -> Schedule:
-    r"""A factor every count.
+    r"""Decay by a factor at every count.
 
     .. math:: \eta_t = \eta \gamma^t
 
     Args:
-      lr: :math:`\eta`, at first.
-      gamma: :math:`\gamma`.
+      lr: :math:`\eta`, the initial learning rate.
+      gamma: :math:`\gamma`, the factor.
 
     Returns:
-      A schedule; it never ends.
+      A schedule, defined for all counts.
 
     Example:
       >>> schedule = exponential_lr(1.0, gamma=0.5)
@@ -85,21 +85,21 @@ def exponential_lr(lr: Number, *, gamma: Number) -> Schedule:
 
 
 def cosine_annealing_lr(lr: Number, *, t_max: int, eta_min: Number = 0.0) -> Schedule:
-    r"""Half a cosine down, and the other half up again.
+    r"""Cosine annealing, down to ``eta_min`` and up again.
 
     .. math:: \eta_t = \eta_{\min} + (\eta - \eta_{\min}) \frac{1 + \cos(\pi t / T)}{2}
 
-    torch computes each value from the one before; for long periods its rounding errors, not these,
-    show after :math:`T`.
+    torch computes each value from the previous one. Its rounding errors therefore accumulate over
+    long periods, and it deviates from this formula after :math:`T`.
 
     Args:
-      lr: :math:`\eta`, at first.
-      t_max: :math:`T`, the counts from ``lr`` to ``eta_min``.
-      eta_min: :math:`\eta_{\min}`.
+      lr: :math:`\eta`, the initial learning rate.
+      t_max: :math:`T`, the number of counts from ``lr`` to ``eta_min``.
+      eta_min: :math:`\eta_{\min}`, the lowest learning rate.
 
     Returns:
-      A schedule. After ``t_max`` it rises again, with period ``2 * t_max``, where
-      `optax.cosine_decay_schedule` stays.
+      A schedule with period ``2 * t_max``. It rises again after ``t_max``, unlike
+      `optax.cosine_decay_schedule`.
 
     Raises:
       ValueError: ``t_max`` is below 1.
@@ -117,7 +117,7 @@ def cosine_annealing_lr(lr: Number, *, t_max: int, eta_min: Number = 0.0) -> Sch
     require_at_least(1, t_max=t_max)
 
     def schedule(count: Count) -> Values:
-        # The remainder keeps the angle, and with it single precision's error, small.
+        # The remainder keeps the angle small: float32 loses precision for large ones.
         return cosine_between(lr, eta_min, as_float(count % (2 * t_max)) / t_max)
 
     return schedule
@@ -126,19 +126,19 @@ def cosine_annealing_lr(lr: Number, *, t_max: int, eta_min: Number = 0.0) -> Sch
 def linear_lr(
     lr: Number, *, start_factor: Number = 1 / 3, end_factor: Number = 1.0, total_iters: int = 5
 ) -> Schedule:
-    r"""A line from one share of the learning rate to another.
+    r"""Linear change from one fraction of the learning rate to another.
 
     .. math:: \eta_t = \eta \left(f_0 + (f_1 - f_0) \frac{\min(t, T)}{T}\right)
 
     Args:
-      lr: :math:`\eta`.
-      start_factor: :math:`f_0`, in (0, 1].
-      end_factor: :math:`f_1`, in [0, 1].
-      total_iters: :math:`T`, the counts from one to the other. With 0, as in torch, the first
-        share stays.
+      lr: :math:`\eta`, the learning rate.
+      start_factor: :math:`f_0`, the initial fraction, in (0, 1].
+      end_factor: :math:`f_1`, the final fraction, in [0, 1].
+      total_iters: :math:`T`, the number of counts from the first to the last value. With 0, as in
+        torch, the initial fraction holds forever.
 
     Returns:
-      A schedule; it holds its last value after ``total_iters``.
+      A schedule, constant from ``total_iters`` on.
 
     Raises:
       ValueError: a factor is outside its range, or ``total_iters`` is negative.
@@ -159,23 +159,23 @@ def linear_lr(
         raise ValueError(f"end_factor must be between 0 and 1; got {end_factor}.")
 
     def schedule(count: Count) -> Values:
-        share = as_float(jnp.minimum(count, total_iters)) / max(1, total_iters)
-        return lr * (start_factor + (end_factor - start_factor) * share)
+        fraction = as_float(jnp.minimum(count, total_iters)) / max(1, total_iters)
+        return lr * (start_factor + (end_factor - start_factor) * fraction)
 
     return schedule
 
 
 def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
-    r"""A schedule of epochs as a schedule of updates: each value holds for a whole epoch.
+    r"""Convert a schedule of epochs to a schedule of updates, constant within each epoch.
 
     .. math:: \eta_t = \text{schedule}(\lfloor t / s \rfloor)
 
     Args:
-      schedule: from epochs before this one to a value.
-      steps_per_epoch: :math:`s`, updates in an epoch.
+      schedule: a function from the number of previous epochs to a value.
+      steps_per_epoch: :math:`s`, the number of updates per epoch.
 
     Returns:
-      A schedule of updates.
+      A schedule: a function from the number of previous updates to a value.
 
     Raises:
       ValueError: ``steps_per_epoch`` is below 1.
@@ -189,6 +189,6 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     return lambda count: schedule(count // steps_per_epoch)
 
 
-def cosine_between(start: Number, end: Number, share: Values) -> Values:
-    """Half a cosine from one number, at a share of 0, to another, at 1."""
-    return end + (start - end) * (1 + jnp.cos(math.pi * share)) / 2
+def cosine_between(start: Number, end: Number, fraction: Values) -> Values:
+    """Cosine interpolation from ``start``, at fraction 0, to ``end``, at fraction 1."""
+    return end + (start - end) * (1 + jnp.cos(math.pi * fraction)) / 2

@@ -20,11 +20,12 @@ __all__ = ["SGDState", "sgd"]
 
 
 class SGDState(NamedTuple):
-    """What `sgd` carries.
+    """The state of `sgd`.
 
     Attributes:
-      count: updates made.
-      momentum_buffer: a tree like the parameters; ``None`` without momentum.
+      count: the number of updates so far.
+      momentum_buffer: the velocity :math:`b_t`, a tree like the parameters; ``None`` without
+        momentum.
     """
 
     count: Integer[Array, ""]  # type: ignore[assignment]
@@ -40,7 +41,7 @@ def sgd(
     nesterov: bool = False,
     maximize: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Gradient descent with torch's momentum.
+    r"""Stochastic gradient descent with torch's form of momentum.
 
     .. math::
         g_t &= \nabla L(\theta_{t-1}) + \lambda \theta_{t-1} \\
@@ -48,24 +49,24 @@ def sgd(
         \theta_t &= \theta_{t-1} - \eta b_t \quad \text{or, with Nesterov's momentum,} \quad
         \theta_{t-1} - \eta (g_t + \mu b_t)
 
-    The first buffer is the gradient itself, not dampened.
+    The first gradient is not dampened.
 
     Args:
       lr: :math:`\eta`, or a schedule of it.
-      momentum: :math:`\mu`, or a schedule of it. The Python number 0 leaves out the buffer. Where
-        an array or a schedule is 0 the step is torch's, but the buffer is kept up to date, which
-        torch stops doing.
-      dampening: :math:`\tau`.
+      momentum: :math:`\mu`, or a schedule of it. With the Python number 0 there is no buffer. When
+        an array or a schedule is 0, the step equals torch's, but the buffer is still updated, which
+        it is not in torch.
+      dampening: :math:`\tau`, the fraction of the gradient that does not enter the buffer.
       weight_decay: :math:`\lambda`, an L2 penalty.
-      nesterov: look ahead along the buffer; needs momentum and zero dampening.
-      maximize: ascend; the gradient changes sign before the decay is added.
+      nesterov: whether to use Nesterov's momentum; requires momentum and a dampening of 0.
+      maximize: whether to maximise; the gradient is negated before the decay is added.
 
     Returns:
       A transformation with the state `SGDState`; its update needs the parameters unless
       ``weight_decay`` is the Python number 0.
 
     Raises:
-      ValueError: a number is negative (``dampening`` may be), or Nesterov's momentum is asked for
+      ValueError: a hyperparameter other than ``dampening`` is negative, or ``nesterov`` is set
         without momentum or with dampening.
 
     Example:
@@ -96,7 +97,7 @@ def sgd(
         direction = prepare(updates, params, weight_decay=weight_decay, maximize=maximize)
         buffer = state.momentum_buffer
         if buffer is not None:
-            # Without momentum torch dampens nothing either.
+            # torch does not dampen the first gradient, nor any gradient without momentum.
             undamped = (state.count == 0) | jnp.equal(mu, 0)
             fresh = jnp.where(undamped, 1.0, 1 - dampening)
             buffer = jax.tree.map(

@@ -1,4 +1,4 @@
-"""What the optimisers do to every leaf alike."""
+"""Operations of the optimisers on trees of parameters and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ __all__ = ["full_like", "like", "prepare", "require_params"]
 
 
 def like(value: ArrayLike, leaf: Float[Array, "..."]) -> Float[Array, ""]:
-    """A scalar in the precision of a leaf, so that it promotes nothing."""
+    """A scalar in the dtype of a leaf, so that their product is not promoted."""
     return jnp.asarray(value, leaf.dtype)
 
 
 def full_like(params: optax.Params, value: Number = 0.0) -> optax.Params:
-    """A tree like the parameters with one value everywhere."""
+    """A tree of the structure, shapes and dtypes of the parameters, filled with a value."""
 
     def fill(leaf: ArrayLike) -> Array:
         leaf = jnp.asarray(leaf)
@@ -34,7 +34,7 @@ def prepare(
     weight_decay: Number,
     maximize: bool,
 ) -> optax.Updates:
-    """The gradients that a rule sees: turned round to maximise, then with the decay added."""
+    """The gradients, negated if ``maximize``, plus ``weight_decay`` times the parameters."""
     if maximize:
         updates = jax.tree.map(jnp.negative, updates)
     if is_zero(weight_decay):
@@ -43,7 +43,7 @@ def prepare(
 
 
 def require_params(params: optax.Params | None) -> optax.Params:
-    """The parameters, which a caller of ``update`` may have left out."""
+    """The parameters; raises ValueError if the caller of ``update`` omitted them."""
     if params is None:
         raise ValueError("Weight decay needs the parameters: call update(grads, state, params).")
     return params

@@ -287,7 +287,7 @@ def test_data_are_not_written_over(few: MNIST, capsys: pytest.CaptureFixture[str
     file = Path(next(iter(mnist.FILES)))
     file.write_text("digits")
     assert run("mnist-dnn", "--data-dir", ".", "--json", str(file)) == 2
-    assert "is read, too" in capsys.readouterr().err
+    assert "is also an input" in capsys.readouterr().err
     assert file.read_text() == "digits"
 
 

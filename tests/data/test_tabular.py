@@ -196,8 +196,8 @@ def test_one_sample_is_enough(save: Save) -> None:
 @pytest.mark.parametrize(
     ("text", "index_column", "message"),
     [
-        ("name,height\nAnn,1.5\n", None, r"no column 'weight', on .*\(columns: 'name', 'height'\)"),
-        ("name\nAnn\n", None, "no column 'height', 'weight', on which the network was trained"),
+        ("name,height\nAnn,1.5\n", None, r"trained on: 'weight' .*\(columns: 'name', 'height'\)"),
+        ("name\nAnn\n", None, "lacks columns that the network was trained on: 'height', 'weight'"),
         ("Ann,1.5,70\nBob,1.75,80\n", None, "starts with numbers"),
         ("i,height,age,weight\np,1,2,3\n", None, "not trained on: 'age'; remove them, or"),
         ("i,height,weight\np,1,2\n", "", "not trained on: 'i'; .* --index-column"),
