@@ -13,7 +13,6 @@ ROOT = Path(__file__).parents[2]
 
 SAMPLE = (
     "branch-stopped",
-    "cosine-stays",
     "decay-after-momentum",
     "l1-at-zero",
     "log-of-softmax",
