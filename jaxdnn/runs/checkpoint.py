@@ -1,6 +1,6 @@
-"""Trained parameters on disk, as safetensors under torch's names.
+"""Checkpoints: trained parameters as a safetensors file with torch's names.
 
-The file holds tensors and one line of JSON; no code runs when it is read. Both frameworks open it:
+The file holds tensors and JSON metadata, and loading it runs no code. Both frameworks can load it:
 
     torch_module.load_state_dict(safetensors.torch.load_file(path), strict=True)
     params, metadata = jaxdnn.runs.checkpoint.load(path, like=jax.eval_shape(model.init, key))
@@ -24,12 +24,12 @@ __all__ = ["load", "read", "read_metadata", "save"]
 
 
 def save(path: str | os.PathLike[str], params: PyTree, *, metadata: dict[str, Any]) -> None:
-    """Write parameters under torch's names; the file appears whole or not at all.
+    """Write parameters with torch's names to a file, atomically.
 
     Args:
       path: the file to write.
       params: a parameter tree.
-      metadata: what a reader needs to use the parameters, anything that JSON holds.
+      metadata: a JSON object with what a reader needs to use the parameters.
 
     Raises:
       OSError: the folder is missing or not writable.
@@ -37,17 +37,18 @@ def save(path: str | os.PathLike[str], params: PyTree, *, metadata: dict[str, An
     Example:
       See `load`, which reads what this writes.
     """
+    # "pt" marks torch's names and layouts; transformers refuses a file without a format.
     header = {"format": "pt", "jaxdnn": json.dumps(metadata)}
     with write_atomically(Path(path)) as file:
         file.write(safetensors.numpy.save(torch_compat.to_torch(params), header))
 
 
 def load(path: str | os.PathLike[str], like: PyTree) -> tuple[PyTree, dict[str, Any]]:
-    """Read what `save` wrote, or a safetensors file of a torch ``state_dict``.
+    """Read parameters that `save` wrote, or a torch ``state_dict`` in a safetensors file.
 
     Args:
       path: the file to read.
-      like: a tree of the wanted structure, shapes and dtypes; see `torch_compat.from_torch`.
+      like: a tree of the expected structure, shapes and dtypes; see `torch_compat.from_torch`.
 
     Returns:
       The parameters, and the metadata (empty for a file that torch wrote).
@@ -72,7 +73,7 @@ def load(path: str | os.PathLike[str], like: PyTree) -> tuple[PyTree, dict[str, 
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What `save` wrote beside the parameters, without them.
+    """Read the metadata of a checkpoint without its parameters.
 
     Args:
       path: the file to read.
@@ -89,14 +90,15 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
 def read(
     path: str | os.PathLike[str], *, tensors: bool = True
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors of a safetensors file by name, and the metadata of one of ours.
+    """Read the tensors and the metadata of a checkpoint.
 
     Args:
       path: the file to read.
-      tensors: whether they are wanted.
+      tensors: whether to read the tensors.
 
     Returns:
-      Both; without tensors, an empty dictionary and the metadata.
+      The tensors by name, none without ``tensors``; and the metadata, empty for a file that torch
+      wrote.
 
     Raises:
       CheckpointError: the file is missing or damaged, or its metadata are not a JSON object.
@@ -112,7 +114,7 @@ def read(
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}.") from error
     try:
         metadata = json.loads(header.get("jaxdnn", "{}"))
-    except (ValueError, RecursionError) as error:  # the former also for too long a number
+    except (ValueError, RecursionError) as error:  # ValueError also for too long a number
         raise CheckpointError(f"{path} has metadata that is not JSON: {error}.") from error
     if not isinstance(metadata, dict):
         raise CheckpointError(f"{path} has metadata that is not a JSON object.")

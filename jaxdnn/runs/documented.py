@@ -1,10 +1,10 @@
-"""The figures that the tutorials print, and which of them come out.
+"""The numbers that the tutorials print, and their comparison with computed ones.
 
-``documented.json`` holds each with its printed precision. A figure comes out when what was
-computed, rounded to that precision, is the printed number. In two places a document prints five
-significant digits of sums that cancel, of which float32 does not settle the fifth: there a number
-also comes out within rounding, when it is no further from the printed one than two float32
-computations may be apart.
+``documented.json`` holds the printed numbers with their precision. A number is reproduced if the
+computed value, rounded to that precision, equals it. In two entries a document prints five
+significant digits of sums with cancellation, whose fifth digit depends on the rounding of float32.
+In these entries a number counts as reproduced within rounding if it differs from the printed one by
+no more than two float32 computations may differ.
 """
 
 import functools
@@ -17,7 +17,7 @@ import numpy as np
 
 __all__ = ["Entry", "Figure", "compare", "count", "entries"]
 
-# What an entry says about its figures, beside them.
+# The keys of an entry that describe its figures; all other keys are figures.
 _DESCRIPTIONS = frozenset(
     (
         *("_about", "after", "digits", "document", "note", "printed_shuffled_rows"),
@@ -25,37 +25,36 @@ _DESCRIPTIONS = frozenset(
     )
 )
 
-# The entry that cannot come out calls its weight by what it is to the document.
+# The one entry that cannot be reproduced has its weight under another key than the results have.
 _NAMES: Mapping[str, str] = {"printed": "w"}
 
-# A run that the document did not seed: the printed accuracy, and three standard deviations of the
-# accuracy over seeds.
+# The tolerance of a number from a run without a seed: three standard deviations over seeds.
 _UNSEEDED = {"mnist_dnn.test_accuracy": 0.01}
 
-# The distance of torch's float32 gradient from the float64 one is up to 2.7e-8 (torch 2.13), that
-# of JAX's 3.0e-8; the weights after all steps hold it times 20 + 1.81.
+# torch's float32 gradient differs from the float64 one by up to 2.7e-8 (torch 2.13), JAX's by up to
+# 3.0e-8. The weights after all steps contain the gradient, and so its error, times 20 + 1.81.
 _FLOAT32_ROUNDING = {
     "momentum_sgd.linear1_grad": 6e-8,
     "momentum_sgd.linear1_weight_after_momentum": 1.3e-6,
 }
 
-# torch prints four digits after the point, and Python all it has.
+# torch prints four digits after the decimal point, Python as many as the number needs.
 _TORCH_DIGITS = 4
 
 
 class Entry(NamedTuple):
-    """What a document prints in one place.
+    """The printed numbers of one listing.
 
     Attributes:
-      name: ``family.what``.
+      name: the entry's name, ``family.what``.
       document: the tutorial's short name.
-      figures: the printed numbers, or lists of them, by name; a list's last row may be cut short.
-      digits: after the point, if the entry says so.
-      significant: digits in all, if the entry says so.
-      reachable: whether its listing can print it.
-      tolerance: how far an unseeded run may be off; 0 if it is seeded.
-      rounding: how far float32 may carry two computations of the same number apart, where that is
-        more than the printed precision; else 0.
+      figures: the printed numbers, or lists of numbers, by name. A list may be truncated.
+      digits: the number of digits after the decimal point; None if the entry does not state it.
+      significant: the number of significant digits; None if the entry does not state it.
+      reachable: whether the document's listing can print these numbers.
+      tolerance: the permitted difference for a run without a seed; otherwise 0.
+      rounding: the permitted difference between two float32 computations, if it exceeds the printed
+        precision; otherwise 0.
     """
 
     name: str
@@ -69,16 +68,16 @@ class Entry(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A printed number, or list of numbers, beside what was computed.
+    """A printed number, or list of numbers, and its computed counterpart.
 
     Attributes:
       entry: the entry's name.
       name: the figure's name in the entry.
-      printed: as the document has it.
-      computed: the same part of what was computed, rounded to the printed precision.
-      size: how many numbers it holds.
-      reproduced: how many of them came out, digit for digit.
-      within_rounding: how many more came out within rounding.
+      printed: the printed value.
+      computed: the corresponding part of the computed value, rounded to the printed precision.
+      size: the number of numbers in the figure.
+      reproduced: the number of those that are reproduced digit for digit.
+      within_rounding: the number of others that are reproduced within rounding.
       reachable: whether the document's listing can print it.
     """
 
@@ -94,7 +93,7 @@ class Figure(NamedTuple):
 
 @functools.cache
 def entries() -> Mapping[str, Entry]:
-    """Every entry by name.
+    """All entries by name, read from ``documented.json``.
 
     Example:
       >>> entries()["momentum_sgd.first_loss"].figures
@@ -123,10 +122,10 @@ def entries() -> Mapping[str, Entry]:
 
 
 def count(family: str) -> tuple[int, int]:
-    """How many numbers a family's entries hold: those that can come out, and all.
+    """The number of reachable numbers, and of all numbers, in a family's entries.
 
     Args:
-      family: what the entries' names begin with.
+      family: the part of the entries' names before the dot.
 
     Example:
       >>> count("gradient_descent")
@@ -139,14 +138,14 @@ def count(family: str) -> tuple[int, int]:
 
 
 def compare(figures: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
-    """Every documented figure among some computed ones.
+    """Compare computed figures with the documented ones.
 
     Args:
-      figures: numbers, or nested lists of them, by entry and name; what is not documented is left
-        out.
+      figures: numbers, or nested lists of numbers, by entry and name. Figures that are not
+        documented are ignored.
 
     Returns:
-      A `Figure` for each that the documents print.
+      A `Figure` for each figure that is both computed and documented.
 
     Example:
       >>> [figure] = compare({"momentum_sgd.first_loss": {"value": 1.15591}})
@@ -180,7 +179,7 @@ def compare(figures: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
 
 
 def _like(printed: Any, computed: Any) -> Any:
-    """The part of a computed list that the document shows before it cuts off."""
+    """The part of a computed list that the document prints before its ellipsis."""
     if not isinstance(printed, list):
         return computed
     return [_like(p, c) for p, c in zip(printed, computed, strict=False)]
@@ -199,7 +198,7 @@ def _round(computed: Any, printed: Any, entry: Entry) -> Any:
 
 
 def _half_digit(printed: float | int, entry: Entry) -> float:
-    """Half a unit of the last significant digit."""
+    """Half a unit of the last significant digit; 0 without a number of significant digits."""
     if entry.significant is None or printed == 0:
         return 0.0
     return 0.5 * 10.0 ** (np.floor(np.log10(abs(printed))) - entry.significant + 1)

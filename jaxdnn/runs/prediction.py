@@ -1,4 +1,4 @@
-"""A saved network on new samples: from files to a table."""
+"""Predictions of a saved network for new samples, from files to CSV text."""
 
 import csv
 import io
@@ -23,18 +23,18 @@ from jaxdnn.runtime.device import device_and_precision
 __all__ = ["SavedNetwork", "load", "predict_csv", "predict_images"]
 
 _BATCH = 8192
-"""Samples at once, which bounds the memory."""
+"""The number of samples per batch, which bounds the memory."""
 
 _IMAGE_SIZE = 28
 
 
 class SavedNetwork(NamedTuple):
-    """What a checkpoint holds, ready for use.
+    """A trained network, loaded from a checkpoint.
 
     Attributes:
-      workflow: id of the workflow that trained it.
-      apply: outputs of a batch of inputs, preprocessing included.
-      preprocessing: what the workflow wrote of its data.
+      workflow: the id of the workflow that trained it.
+      apply: ``apply(inputs) -> outputs`` of a batch, including the preprocessing of the inputs.
+      preprocessing: the checkpoint's metadata about inputs and outputs.
     """
 
     workflow: str
@@ -43,20 +43,20 @@ class SavedNetwork(NamedTuple):
 
 
 def load(path: str | os.PathLike[str]) -> SavedNetwork:
-    """Load a checkpoint that ``jaxdnn run`` wrote.
+    """Load a network from a checkpoint that ``jaxdnn run`` wrote.
 
     Args:
-      path: the file.
+      path: the checkpoint, a safetensors file.
 
     Returns:
       The network.
 
     Raises:
-      CheckpointError: the file is missing or damaged, says nothing of its workflow, holds numbers
-        that are not finite, or its tensors are not those of that workflow's network; each is named.
+      CheckpointError: the file is missing or damaged, has no metadata of ``jaxdnn run``, holds
+        numbers that are not finite, or its tensors are not those of the workflow's network.
       ConfigError: JAX finds no device.
     """
-    device_and_precision()  # says in words if there is no device
+    device_and_precision()  # raises ConfigError, with a remedy, if there is no device
     metadata = checkpoint.read_metadata(path)
     workflow: Any = metadata.get("workflow")
     preprocessing: Any = metadata.get("preprocessing")
@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> SavedNetwork:
     return SavedNetwork(workflow, _table_network(model, params, scale), preprocessing)
 
 
-# What each network says, and how many features it takes; None for as many as have names.
+# The kind of output of each network, and its number of features; None if the metadata give it.
 _NETWORKS = {
     "linear-regression": ("number", 2),
     "lenet": ("digits", 0),
@@ -95,7 +95,7 @@ _NETWORKS = {
 
 
 def _is_complete(workflow: Any, preprocessing: Any) -> bool:
-    """Whether metadata, anything that JSON holds, are what ``jaxdnn run`` writes."""
+    """Whether metadata, which may be any JSON, have the form that ``jaxdnn run`` writes."""
     if not isinstance(workflow, str) or workflow not in _NETWORKS:
         return False
     outputs, features = _NETWORKS[workflow]
@@ -121,6 +121,7 @@ def _is_complete(workflow: Any, preprocessing: Any) -> bool:
             and all(type(v) in (int, float) and smallest <= v <= largest for v in values)
         )
 
+    # 1e-45 is the smallest positive float32: a deviation of 0 would divide by zero.
     return are_numbers(mean, -largest) and are_numbers(std, 1e-45)
 
 
@@ -130,16 +131,16 @@ def predict_csv(
     """Predict for each row of a CSV file.
 
     Args:
-      network: trained on a table.
-      path: a file with the features that the network was trained on, by name.
-      index_column: see `jaxdnn.data.tabular.read_samples`.
+      network: a network that was trained on a table.
+      path: a CSV file that has the network's features as columns.
+      index_column: the name of the column of row names; see `jaxdnn.data.tabular.read_samples`.
 
     Returns:
-      CSV text: for each row its name, and the number, the class and its scores, or the probability
-      and the class that the network gives it.
+      CSV text with the name of each row and its prediction: a number, a class with the scores of
+      all classes, or a class with its probability.
 
     Raises:
-      DataError: the file is not such a table.
+      DataError: the file lacks a feature or cannot be read, or the network overflows for a row.
       ConfigError: the network was trained on images.
     """
     if network.preprocessing["outputs"] == "digits":
@@ -154,8 +155,8 @@ def predict_csv(
     finite = np.isfinite(outputs).all(1)
     if not finite.all():
         raise DataError(
-            f"{path}: row {samples.row_names[int(finite.argmin())]!r} is so large that the network "
-            "overflows; check its numbers."
+            f"{path}: the numbers in row {samples.row_names[int(finite.argmin())]!r} are so large "
+            "that the network overflows; check them."
         )
     match network.preprocessing["outputs"]:
         case "number":
@@ -173,13 +174,13 @@ def predict_images(network: SavedNetwork, paths: Sequence[Path], *, invert: bool
     """Predict the digit on each image.
 
     Args:
-      network: trained on MNIST.
-      paths: image files, or IDX files of many images; images of another size than 28 by 28 pixels
-        are resampled.
-      invert: the images are dark on light, where MNIST is light on dark.
+      network: a network that was trained on MNIST.
+      paths: image files, or IDX files of several images. Image files are resampled to 28 by 28
+        pixels.
+      invert: whether to invert the images. MNIST's digits are light on a dark background.
 
     Returns:
-      CSV text: for each image its file, its number in an IDX file, the digit and its probability.
+      CSV text with the file of each image, its index in an IDX file, the digit and its probability.
 
     Raises:
       DataError: a file cannot be read as images.
@@ -228,7 +229,7 @@ def _read_images(path: Path) -> UInt8[np.ndarray, "images 28 28"]:
             raise DataError(f"{path} holds no images of 28 by 28 pixels, but {images.shape}.")
         return images
     try:
-        # What Pillow warns of, a strange tag, is no concern of who has the image.
+        # Pillow warns about unknown tags, which do not affect the pixels.
         with warnings.catch_warnings(action="ignore"), PIL.Image.open(io.BytesIO(content)) as image:
             return _grey(image)[None]
     except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
@@ -238,7 +239,7 @@ def _read_images(path: Path) -> UInt8[np.ndarray, "images 28 28"]:
 
 
 def _grey(image: Any) -> UInt8[np.ndarray, "28 28"]:
-    """An image of any kind as 28 by 28 bytes; what is transparent shows a dark ground."""
+    """An image of any mode as 28 by 28 bytes, on a black background where it is transparent."""
     import PIL.Image
 
     if image.mode.startswith("I"):  # 16 bits a pixel

@@ -1,7 +1,8 @@
-"""Torch's conventions without torch: its random numbers, and its names and layouts of parameters.
+"""torch's random numbers and parameter layouts, without torch.
 
-`Generator` draws what torch's CPU generator draws after the same seed, bit for bit, in NumPy.
-`to_torch` and `from_torch` turn a flax parameter tree into a torch ``state_dict`` and back.
+`Generator` reproduces torch's CPU generator in NumPy, bit for bit. `to_torch` and `from_torch`
+convert between a flax parameter tree and a torch ``state_dict``. `mlp_start` draws the initial
+parameters of a multilayer perceptron. Start with `Generator`.
 """
 
 from jaxdnn.torch_compat.rng import Generator

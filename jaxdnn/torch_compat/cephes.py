@@ -1,7 +1,7 @@
-"""Logarithm, sine and cosine in float32 as Cephes computes them with fused multiply-adds.
+"""Logarithm, sine and cosine in float32, from the Cephes library with fused multiply-adds.
 
-torch's vectorised kernels are these polynomials, so NumPy's own functions would differ in the last
-bits. Everything is rounded where the fused instructions round.
+torch's vectorised kernels evaluate these polynomials, and NumPy's functions differ from them in the
+last bits. Every operation here is rounded where torch's instructions round.
 
 Reference:
   S. L. Moshier, Methods and Programs for Mathematical Functions, 1989; the Cephes library,
@@ -22,7 +22,7 @@ _LOG = (
 )
 _SINE = (-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1)
 _COSINE = (2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2)
-# Constants in parts, so short that a few times all but the last is exact.
+# Constants as sums. All parts but the last have so few bits that small multiples of them are exact.
 _LOG_OF_2 = (0.693359375, -2.12194440e-4)
 _HALF_PI = (1.5703125, 4.837512969970703125e-4, 7.54978995489188216e-8)
 
@@ -30,13 +30,14 @@ _Values = Float32[np.ndarray, " n"]
 
 
 def log(x: _Values) -> _Values:
-    """The natural logarithm of positive numbers, rounded as by Cephes' ``logf``.
+    """Natural logarithm of positive numbers, bitwise equal to Cephes' ``logf``.
 
     Example:
       >>> log(np.array([1, 10], np.float32))
       array([0.       , 2.3025851], dtype=float32)
     """
     fraction, exponent = np.frexp(x)
+    # The polynomial is accurate for x from sqrt(1/2) - 1 to sqrt(2) - 1.
     is_small = fraction < np.float32(math.sqrt(0.5))
     exponent = (exponent - is_small).astype(np.float32)
     x = fraction - 1 + np.where(is_small, fraction, np.float32(0))
@@ -46,13 +47,14 @@ def log(x: _Values) -> _Values:
 
 
 def sine_and_cosine(angle: _Values) -> tuple[_Values, _Values]:
-    """Of angles from 0 to 2π, rounded as by Cephes' ``sinf`` and ``cosf``.
+    """Sine and cosine of angles in [0, 2π], bitwise equal to Cephes' ``sinf`` and ``cosf``.
 
     Example:
       >>> sine, cosine = sine_and_cosine(np.array([0, 1], np.float32))
       >>> sine, cosine
       (array([0.        , 0.84147096], dtype=float32), array([1.       , 0.5403023], dtype=float32))
     """
+    # The nearest multiple of π/2, subtracted in three parts, leaves at most π/4.
     quarters = ((angle * np.float32(4 / math.pi)).astype(np.int32) + 1) // 2
     for part in _HALF_PI:
         angle = fused_multiply_add(quarters.astype(np.float32), np.float32(-part), angle)
@@ -71,7 +73,10 @@ def _polynomial(coefficients: tuple[float, ...], x: _Values) -> _Values:
 
 
 def fused_multiply_add(x: _Values, y: _Values | np.float32, z: _Values | np.float32) -> _Values:
-    """``x · y + z`` rounded once: in float64 the product is exact, the sum is rounded to odd.
+    """``x · y + z``, rounded to float32 only once.
+
+    The product of two float32 numbers is exact in float64. The sum is rounded to odd in float64, so
+    that rounding it again, to float32, gives the correctly rounded result.
 
     Example:
       >>> x = np.array([1 + 2**-23], np.float32)

@@ -1,18 +1,20 @@
-"""torch's random numbers without torch: what follows ``torch.manual_seed(seed)`` on a CPU.
+"""torch's CPU random numbers in NumPy, as after ``torch.manual_seed(seed)``.
 
-With it a PyTorch tutorial can be replayed on a machine without torch, from its first weights to
-the order of its samples. A generator is a class because it is state: each call goes on in the
-stream where the last one stopped, so calls must come in torch's order. All are bit for bit:
+With them a PyTorch tutorial can be replayed without torch, from its initial parameters to its
+permutations. A generator is stateful: each call continues the stream of the previous one, so calls
+must be made in torch's order. Results are bitwise equal to torch's under these conditions:
 
-==================================================  ========================================
-integers, orders of samples, ``rand``               on every machine
-``uniform``, ``linear``, ``conv2d``                 where torch runs its AVX2 or AVX-512 code
-``randn`` and ``normal``                            likewise; fewer than 16 values at once also
-                                                    need the C library that torch uses
-==================================================  ========================================
+==================================================  ============================================
+integers, permutations, ``rand``                    on every machine
+``uniform``, ``linear``, ``conv2d``                 if torch runs its AVX2 or AVX-512 kernels
+``randn`` and ``normal``                            if torch runs its AVX2 or AVX-512 kernels; for
+                                                    fewer than 16 values, also with the same C
+                                                    library
+==================================================  ============================================
 
-Measured with torch 2.13 under Linux on x86-64, without a difference in 2**25 values of each kind,
-and 2**20 of those made fewer than 16 at once. Elsewhere last bits differ: normal values by 2e-6.
+They were compared with torch 2.13 under Linux on x86-64: 2**25 values of each kind, and 2**20 from
+calls for fewer than 16 normal values, without a difference. On other machines the last bits differ,
+in normal values by up to 2e-6.
 """
 
 import math
@@ -27,7 +29,7 @@ from jaxdnn.torch_compat.cephes import fused_multiply_add, log, sine_and_cosine
 
 __all__ = ["Generator"]
 
-_BLOCK = 16  # values that torch makes normal at once; fewer, it makes one by one
+_BLOCK = 16  # torch transforms normal values in blocks of 16, and fewer than 16 one by one
 _LARGEST = float(np.finfo(np.float32).max)
 
 _Floats = Float32[np.ndarray, "..."]
@@ -37,12 +39,12 @@ _Values = Float32[np.ndarray, " n"]
 
 
 class Generator:
-    """torch's default CPU generator just after ``torch.manual_seed(seed)``.
+    """torch's default CPU generator in its state after ``torch.manual_seed(seed)``.
 
-    Arguments of its methods mean what they mean in torch, and ``shape`` is that of the result.
+    The arguments of the methods have their meaning in torch; ``shape`` is the shape of the result.
 
     Args:
-      seed: 0 to ``2**64 - 1``; as in torch, only its low 32 bits count.
+      seed: an integer from 0 to ``2**64 - 1``. As in torch, only its low 32 bits are used.
 
     Raises:
       ConfigError: the seed is outside that range.
@@ -60,13 +62,13 @@ class Generator:
         if not 0 <= seed < 2**64:
             raise ConfigError(f"seed must be 0 to 2**64 - 1, not {seed}.")
         twister = np.random.MT19937()
-        # MT19937's own seeding scrambles the seed; that of NumPy's older interface is torch's.
+        # MT19937(seed) hashes the seed; the legacy RandomState seeds as torch does.
         np.random.RandomState(twister).seed(seed % 2**32)
-        self._words = twister.random_raw  # the next 32-bit numbers
+        self._words = twister.random_raw  # draws 32-bit integers
         self._second_normal: float | None = None
 
     def rand(self, *shape: int) -> _Floats:
-        """``torch.rand(shape)``, bit for bit: multiples of ``2**-24`` from 0 to below 1.
+        """``torch.rand(shape)``: uniform multiples of ``2**-24`` in [0, 1).
 
         Example:
           >>> Generator(0).rand(1, 2)
@@ -76,13 +78,14 @@ class Generator:
         return (low_bits.astype(np.float32) * np.float32(2**-24)).reshape(shape)
 
     def uniform(self, *shape: int, low: float | int, high: float | int) -> _Floats:
-        """``torch.empty(shape).uniform_(low, high)``, bit for bit where torch runs AVX2 code.
+        """``torch.empty(shape).uniform_(low, high)``.
 
         Returns:
-          ``rand(shape) · (high - low) + low``, rounded once; ``high`` itself only if it is ``low``.
+          ``rand(shape) · (high - low) + low``, rounded once, in [low, high); ``low`` if both are
+          equal.
 
         Raises:
-          ConfigError: ``low`` exceeds ``high``, or float32 cannot hold them or their distance.
+          ConfigError: ``low`` exceeds ``high``, or a bound or their difference overflows float32.
 
         Example:
           >>> Generator(0).uniform(2, low=-1, high=1)
@@ -92,16 +95,17 @@ class Generator:
             raise ConfigError(f"uniform values from {low} to {high}: not a range of float32.")
         first, bound = np.float32(low), np.float32(high)
         values = fused_multiply_add(self.rand(math.prod(shape)), bound - first, first)
+        # Rounding can reach the excluded upper bound, which torch then replaces by the lower one.
         return np.where(values == bound, first, values).reshape(shape)
 
     def randint(self, low: int, high: int, shape: Sequence[int]) -> Int64[np.ndarray, "..."]:
-        """``torch.randint(low, high, shape)``, bit for bit.
+        """``torch.randint(low, high, shape)``: integers in [low, high).
 
         Returns:
-          Remainders of 32-bit numbers; of 64-bit numbers if ``high - low`` is ``2**28`` or more.
+          Remainders of 32-bit integers, or of 64-bit ones if ``high - low`` is ``2**28`` or more.
 
         Raises:
-          ConfigError: there is no such integer, or int64 cannot hold a bound.
+          ConfigError: the range is empty, or a bound overflows int64.
 
         Example:
           >>> Generator(0).randint(0, 10, (5,))
@@ -114,7 +118,7 @@ class Generator:
         return (remainders.astype(np.int64) + np.array([low])).reshape(shape)
 
     def randn(self, *shape: int) -> _Floats:
-        """``torch.randn(shape)``, bit for bit where torch runs AVX2 code; see `normal`.
+        """``torch.randn(shape)``: standard normal values; see `normal`.
 
         Example:
           >>> Generator(0).randn(3)
@@ -123,14 +127,14 @@ class Generator:
         return self.normal(*shape)
 
     def normal(self, *shape: int, mean: float | int = 0.0, std: float | int = 1.0) -> _Floats:
-        """``torch.normal(mean, std, shape)``, bit for bit where torch runs AVX2 code.
+        """``torch.normal(mean, std, shape)``, by the Box-Muller transform.
 
         Returns:
-          Normal values: 16 or more made in float32; fewer made in float64 and in pairs, whose
-          second may wait for a later call of this kind.
+          Normal values. As in torch, 16 or more are computed in float32. Fewer are computed in
+          pairs in float64; an unused second value is kept for the next call for fewer than 16.
 
         Raises:
-          ConfigError: ``std`` is negative, or float32 cannot hold one of the two.
+          ConfigError: ``std`` is negative, or ``mean`` or ``std`` overflows float32.
 
         Example:
           >>> Generator(0).normal(3, mean=10, std=0.1)
@@ -144,9 +148,10 @@ class Generator:
         size = math.prod(shape)
         if size < _BLOCK:
             samples = [self._normal_sample() for _ in range(size)]
-            # torch fuses here too, in float64.
+            # torch uses a fused multiply-add in float64; a Fraction rounds only once, too.
             values = [float(Fraction(x) * Fraction(std) + Fraction(mean)) for x in samples]
             return np.array(values, np.float32).reshape(shape)
+        # If 16 does not divide the size, torch draws the last 16 values anew, over the remainder.
         values, whole = self.rand(size), size - size % _BLOCK
         values[:whole] = _box_muller(values[:whole])
         if whole < size:
@@ -154,10 +159,11 @@ class Generator:
         return fused_multiply_add(values, np.float32(std), np.float32(mean)).reshape(shape)
 
     def randperm(self, n: int) -> Int64[np.ndarray, " n"]:
-        """``torch.randperm(n)``, bit for bit: ``0 … n - 1``, each once.
+        """``torch.randperm(n)``: a random permutation of ``0 … n - 1``.
 
         Raises:
-          ConfigError: ``n`` is negative, or from ``2**32 // 20`` on, where torch draws otherwise.
+          ConfigError: ``n`` is negative, or ``2**32 // 20`` or more, for which torch uses another
+            algorithm.
 
         Example:
           >>> Generator(0).randperm(5)
@@ -165,6 +171,7 @@ class Generator:
         """
         if not 0 <= n < 2**32 // 20:
             raise ConfigError(f"a permutation must be of 0 to {2**32 // 20 - 1} indices, not {n}.")
+        # The Fisher-Yates shuffle, with all its random numbers drawn first.
         remaining = np.arange(n, 1, -1)
         partners = n - remaining + self._words(remaining.size).astype(np.int64) % remaining
         order = list(range(n))
@@ -173,9 +180,11 @@ class Generator:
         return np.array(order, np.int64)
 
     def linear(self, in_features: int, out_features: int, *, bias: bool = True) -> _Layer:
-        """The start of ``torch.nn.Linear``, bit for bit where torch runs AVX2 code.
+        """The initial parameters of ``torch.nn.Linear``.
 
-        Its ``weight`` (out, in) and, if wanted, ``bias`` (out), uniform within ``±1/√in``.
+        Returns:
+          The ``weight`` of shape (out, in) and, with ``bias``, the ``bias`` of shape (out,),
+          uniform in ``±1/√in``.
 
         Example:
           >>> {name: array.shape for name, array in Generator(0).linear(784, 10).items()}
@@ -186,9 +195,11 @@ class Generator:
     def conv2d(
         self, in_channels: int, out_channels: int, kernel_size: _Size, *, bias: bool = True
     ) -> _Layer:
-        """The start of ``torch.nn.Conv2d``, bit for bit where torch runs AVX2 code.
+        """The initial parameters of ``torch.nn.Conv2d``.
 
-        Its ``weight`` OIHW and, if wanted, ``bias`` (out), uniform within ``±1/√(in · h · w)``.
+        Returns:
+          The ``weight`` of shape (out, in, h, w) and, with ``bias``, the ``bias`` of shape (out,),
+          uniform in ``±1/√(in · h · w)``.
 
         Example:
           >>> {name: array.shape for name, array in Generator(0).conv2d(1, 32, 3).items()}
@@ -198,15 +209,16 @@ class Generator:
         return self._layer((out_channels, in_channels, *kernel), bias)
 
     def random_split(self, n: int, lengths: Sequence[int | float]) -> list[Int64[np.ndarray, " _"]]:
-        """The indices of each part in ``torch.utils.data.random_split``, bit for bit.
+        """The indices of each part in ``torch.utils.data.random_split``.
 
         Args:
-          n: how many samples there are.
-          lengths: how many each part gets; or fractions whose sum is 1, rounded down, after which
-            the first parts get what is left, one each. Parts may be empty, without a warning.
+          n: the number of samples.
+          lengths: the number of samples in each part; or fractions with sum 1, which are rounded
+            down, and the first parts get one of the remaining samples each. Parts may be empty; no
+            warning is given.
 
         Raises:
-          ConfigError: a length is negative or not whole, or their sum is not ``n``.
+          ConfigError: a length is negative or not whole, or the sum of the lengths is not ``n``.
 
         Example:
           >>> Generator(0).random_split(5, [0.5, 0.5])
@@ -222,13 +234,14 @@ class Generator:
         return np.split(self.randperm(n), np.cumsum(counts, dtype=np.int64))[:-1]
 
     def loader_order(self, n: int, *, shuffle: bool) -> Int64[np.ndarray, " n"]:
-        """The sample order of one pass over a ``torch.utils.data.DataLoader``, bit for bit.
+        """The sample indices of one pass over a ``torch.utils.data.DataLoader``, in its order.
 
-        Each pass, also one left after its first batch, draws a seed for the loader's workers, even
-        if it has none, and one for the shuffle.
+        Every pass draws a seed for the loader's workers, even without workers, and with ``shuffle``
+        a seed for the permutation. This happens at its beginning, so a pass may end after any
+        batch.
 
         Raises:
-          ConfigError: there is nothing to shuffle.
+          ConfigError: ``shuffle`` is set and ``n`` is 0.
 
         Example:
           >>> Generator(0).loader_order(5, shuffle=True)
@@ -242,13 +255,14 @@ class Generator:
         return Generator(int(self._long_words(1)[0]) % 2**63).randperm(n)
 
     def _long_words(self, count: int) -> UInt64[np.ndarray, " count"]:
-        """The next 64-bit numbers, high halves first."""
+        """The next 64-bit integers, each from two 32-bit integers, high half first."""
         high, low = self._words(2 * count).reshape(-1, 2).T
         return high * 2**32 + low
 
     def _normal_sample(self) -> float:
         sample, self._second_normal = self._second_normal, None
         if sample is None:
+            # 53 bits, the precision of float64.
             turn, tail = (self._long_words(2) % 2**53 * 2.0**-53).tolist()
             radius, angle = math.sqrt(-2 * math.log1p(-tail)), 2 * math.pi * turn
             sample, self._second_normal = radius * math.cos(angle), radius * math.sin(angle)
@@ -256,7 +270,8 @@ class Generator:
 
     def _layer(self, shape: tuple[int, ...], bias: bool) -> _Layer:
         fan_in = math.prod(shape[1:])
-        # torch finds the weight's bound by another way, to the same float32 up to 2**27 at least.
+        # torch computes the bound of the weight as gain / sqrt(fan_in) * sqrt(3). In float32 the
+        # result is the same, at least up to a fan_in of 2**27.
         bound = 1 / math.sqrt(fan_in) if fan_in else 0
         layer = {"weight": self.uniform(*shape, low=-bound, high=bound)}
         if bias:
@@ -265,7 +280,7 @@ class Generator:
 
 
 def _box_muller(uniform: _Values) -> _Values:
-    """Standard normal values: half of each block gives radii, the other half angles."""
+    """Standard normal values; the halves of each block of 16 give the radii and the angles."""
     first, second = uniform.reshape(-1, 2, _BLOCK // 2).swapaxes(0, 1)
     radius = np.sqrt(-2 * log(1 - first.reshape(-1)))
     sine, cosine = sine_and_cosine(np.float32(2 * math.pi) * second.reshape(-1))

@@ -1,12 +1,12 @@
-"""Parameters under torch's names and in torch's layout, and back, strict both ways.
+"""Conversion between flax parameter trees and torch's ``state_dict``, strict in both directions.
 
 ======================  ==================  ==============================
 flax                    torch               layout
 ======================  ==================  ==============================
 ``kernel`` (in, out)    ``weight``          transposed to (out, in)
 ``kernel`` HWIO         ``weight``          transposed to OIHW
-``scale``               ``weight``          as it is, of a normalisation
-``bias``                ``bias``            as it is
+``scale``               ``weight``          unchanged (normalisation layers)
+``bias``                ``bias``            unchanged
 ======================  ==================  ==============================
 """
 
@@ -24,19 +24,20 @@ from jaxdnn.torch_compat.rng import Generator
 __all__ = ["from_torch", "mlp_start", "to_torch"]
 
 _TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
+# By the rank of a kernel: the axes to transpose to (out, in) or OIHW, and back.
 _TO_TORCH_AXES = {2: (1, 0), 4: (3, 2, 0, 1)}
 _FROM_TORCH_AXES = {2: (1, 0), 4: (2, 3, 1, 0)}
 
 
 def to_torch(params: PyTree) -> dict[str, np.ndarray]:
-    """A parameter tree as torch's ``state_dict`` would hold it.
+    """Convert a parameter tree to arrays as in torch's ``state_dict``.
 
     Args:
-      params: nested dictionaries whose leaves are named as flax names them. Any tree of the same
-        structure will do: gradients, momentum.
+      params: nested dictionaries whose leaves have flax's names. A tree of the same structure, such
+        as gradients or momentum, is also accepted.
 
     Returns:
-      C-contiguous NumPy arrays by torch name, in the order of the tree; copies, free to be changed.
+      C-contiguous NumPy arrays by torch name, in the order of the tree. They are copies.
 
     Raises:
       ValueError: a leaf has a name or a rank with no counterpart in the table above.
@@ -54,22 +55,22 @@ def to_torch(params: PyTree) -> dict[str, np.ndarray]:
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree | None = None) -> PyTree:
-    """A parameter tree from torch's ``state_dict``.
+    """Convert the arrays of torch's ``state_dict`` to a parameter tree.
 
     Args:
       tensors: arrays by torch name, for instance ``{name: tensor.numpy() for name, tensor in
         module.state_dict().items()}``.
-      like: a tree of the wanted structure; its leaves give shapes and dtypes and may be
-        `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``. Without it, the tree
-        has a dictionary for each module under its dotted name, and each weight's rank says
-        whether it is a ``scale`` or a ``kernel``.
+      like: a tree of the wanted structure, shapes and dtypes, whose leaves may be
+        `jax.ShapeDtypeStruct`, as from ``jax.eval_shape(model.init, key)``. By default the tree has
+        one dictionary for each module, under its dotted name, and a weight of rank 1 is a
+        ``scale``, any other a ``kernel``.
 
     Returns:
       A tree like ``like`` with the values of ``tensors``, copied and cast to its dtypes.
 
     Raises:
-      CheckpointError: a tensor is missing, left over, of another shape or not of floats; all are
-        named.
+      CheckpointError: a tensor is missing, unexpected, of another shape or not floating-point; the
+        error names all such tensors.
 
     Example:
       >>> like = {"net.1": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}}
@@ -107,7 +108,7 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree | None = None) ->
 
 
 def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
-    """Shapes of the parameters that flax's layers would have."""
+    """The tree of shapes and dtypes that flax's layers would have for these tensors."""
     tree: dict[str, dict[str, jax.ShapeDtypeStruct]] = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition(".")
@@ -125,14 +126,14 @@ def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.Sha
 
 
 def mlp_start(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """What torch draws for the network that `jaxdnn.models.mlp` makes of the same sizes.
+    """Draw torch's initial parameters of the network `jaxdnn.models.mlp` with the same sizes.
 
     Args:
-      generator: torch's generator.
-      sizes: widths from the input to the output.
+      generator: torch's generator; advanced.
+      sizes: the widths of the layers, from the input to the output.
 
     Returns:
-      Arrays by torch name, in the order in which they are drawn.
+      Arrays by torch name, in the order in which torch draws them.
 
     Example:
       >>> {name: values.shape for name, values in mlp_start(Generator(0), (3, 5, 1)).items()}
