@@ -131,8 +131,8 @@ def initial_draws(init: Callable[[], nn.Module], *, seed: int) -> Iterator[Array
     Yields:
       Arrays by the parameters' names.
     """
-    # Without CUDA, torch.manual_seed formats a stack trace for each missing accelerator, which takes
-    # longer than drawing a small module; the generator alone draws the same numbers.
+    # Without CUDA, torch.manual_seed formats a stack trace for each missing accelerator, which
+    # takes longer than drawing a small module; the generator alone draws the same numbers.
     cuda = torch.cuda.is_available()
     set_seed = torch.manual_seed if cuda else torch.default_generator.manual_seed
     for draw in itertools.count():
