@@ -1,8 +1,8 @@
 """Gradient descent, from a derivative by hand to a layer under an optimiser.
 
 The mirror of `reference_torch.workflows.gradient_descent`. There a variable is changed in place and
-its gradient is set to zero before the next step; here a step is a function from the old value to
-the new one, and `jax.lax.scan` repeats it, so that nothing is left over from the step before.
+its gradient is reset before the next step. Here a step is a function from the old value to the new
+one, which `jax.lax.scan` repeats.
 """
 
 from collections.abc import Callable
@@ -19,34 +19,24 @@ from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.optim import newton_step
 from jaxdnn.training import StepInfo, TrainState
-from jaxdnn.workflows.config import Real, register, require_nonnegative
+from jaxdnn.workflows.config import Real, check, register
 
-__all__ = [
-    "Config",
-    "closed_form",
-    "design_matrix",
-    "layer_init",
-    "layer_loss",
-    "layer_optimizer",
-    "layer_train",
-    "newton",
-    "one_weight_loss",
-    "parabola",
-    "parabola_slope",
-    "quadratic_loss",
-    "step",
-    "step_by_hand",
-    "train",
-]
+__all__ = ["Config", "closed_form", "design_matrix", "layer_init", "layer_loss", "layer_optimizer"]
+__all__ += ["layer_train", "newton", "one_weight_loss", "parabola", "parabola_slope"]
+__all__ += ["quadratic_loss", "step", "step_by_hand", "train"]
 
 State = TypeVar("State")
 Scalar = Float[Array, ""]
+Vector = Float[Array, " 3"]
+Values = Float[Array, " points"]
+Column = Float[Array, "points 1"]
+Rows = Float[Array, "points 3"]
 
 
 @register(numbers=["lr", "layer_lr"])
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     lr: Real = 0.1
     """Learning rate of all fits but the last."""
@@ -55,11 +45,7 @@ class Config:
     """Learning rate of the layer under SGD."""
 
     def __post_init__(self) -> None:
-        require_nonnegative("lr", self.lr)
-        require_nonnegative("layer_lr", self.layer_lr)
-
-
-# A step, by hand and by automatic derivative, and many of them.
+        check(self, nonnegative=["lr", "layer_lr"])
 
 
 def parabola(x: Scalar) -> Scalar:
@@ -73,18 +59,13 @@ def parabola_slope(x: Scalar) -> Scalar:
 
 
 def step_by_hand(x: Scalar, *, lr: Real) -> tuple[Scalar, StepInfo]:
-    """One step down `parabola`: ``x - lr · (2x + 2)``."""
+    """One step of gradient descent on `parabola`: ``x - lr · (2x + 2)``."""
     slope = parabola_slope(x)
     return x - lr * slope, StepInfo(parabola(x), slope)
 
 
-def step(
-    loss: Callable[..., Scalar], w: Float[Array, "..."], *batch: Array, lr: Real
-) -> tuple[Float[Array, "..."], StepInfo]:
-    """One step of gradient descent: ``w - lr · ∇loss(w, *batch)``.
-
-    The gradient is returned, not added to what a variable holds: there is nothing to set to zero.
-    """
+def step(loss: Callable[..., Scalar], w: Array, *batch: Array, lr: Real) -> tuple[Array, StepInfo]:
+    """One step of gradient descent, ``w - lr · ∇loss(w, *batch)``, by automatic differentiation."""
     value, gradient = jax.value_and_grad(loss)(w, *batch)
     return w - lr * gradient, StepInfo(value, gradient)
 
@@ -92,10 +73,7 @@ def step(
 def train(
     step: Callable[[State], tuple[State, StepInfo]], w: State, *, steps: int
 ) -> tuple[State, StepInfo]:
-    """Repeat a step: what is a ``for`` loop in torch is a scan, one program of any length.
-
-    Returns:
-      The end, and the loss and gradient of every step, along a first axis.
+    """Repeat a step: torch's ``for`` loop as a scan; the last value, and every step's info.
 
     Example:
       >>> end, info = train(lambda x: step(parabola, x, lr=0.1), jnp.array(1.0), steps=10)
@@ -105,46 +83,38 @@ def train(
     return jax.lax.scan(lambda w, _: step(w), w, length=steps)
 
 
-# The fits: a parabola to three points, one weight to three points.
-
-
-def design_matrix(x: Float[Array, " points"]) -> Float[Array, "points 3"]:
-    """The row ``(x², x, 1)`` of each point: written for one point, and vmapped over all."""
+def design_matrix(x: Values) -> Rows:
+    """The row ``(x², x, 1)`` of each point: a function of one point, vmapped over all."""
     return jax.vmap(lambda x: jnp.stack([x**2, x, jnp.ones_like(x)]))(x)
 
 
-def quadratic_loss(
-    w: Float[Array, " 3"], rows: Float[Array, "points 3"], y: Float[Array, " points"]
-) -> Scalar:
+def quadratic_loss(w: Vector, rows: Rows, y: Values) -> Scalar:
     """Mean squared error of a parabola with the coefficients ``w``."""
     return jax.vmap(lambda row, y: (row @ w - y) ** 2)(rows, y).mean()
 
 
-def one_weight_loss(w: Scalar, x: Float[Array, " points"], y: Float[Array, " points"]) -> Scalar:
+def one_weight_loss(w: Scalar, x: Values, y: Values) -> Scalar:
     """Mean squared error of ``w x``."""
     return ((w * x - y) ** 2).mean()
 
 
-def newton(
-    w: Float[Array, " 3"], rows: Float[Array, "points 3"], y: Float[Array, " points"]
-) -> Float[Array, " 3"]:
+def newton(w: Vector, rows: Rows, y: Values) -> Vector:
     """The parabola's coefficients in one second-order step, ``w - H⁻¹ ∇loss``."""
     return newton_step(lambda w: quadratic_loss(w, rows, y), w)
 
 
-# A layer with one weight, as a network under an optimiser.
-
 LAYER = models.linear(1, 1, bias=False)
-"""``init(key) -> params`` and ``apply(params, x)``: the module's weight is an argument."""
+"""``init(key) -> params`` and ``apply(params, x)``: where a module owns its weight, here it is an
+argument."""
 
 
 def layer_init(seed: int) -> Params:
     """The initial weight of torch's ``nn.Linear(1, 1, bias=False)`` after a seed."""
     weight = torch_compat.Generator(seed).linear(1, 1, bias=False)["weight"]
-    return {"linear": {"kernel": jnp.asarray(weight.T)}}  # torch has outputs in the first axis
+    return {"linear": {"kernel": jnp.asarray(weight.T)}}  # (in, out); torch's layout is (out, in)
 
 
-def layer_loss(params: Params, x: Float[Array, "points 1"], y: Float[Array, "points 1"]) -> Scalar:
+def layer_loss(params: Params, x: Column, y: Column) -> Scalar:
     """Mean squared error of the layer."""
     return mse(LAYER.apply(params, x), y)
 
@@ -155,14 +125,9 @@ def layer_optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def layer_train(
-    params: Params,
-    x: Float[Array, "points 1"],
-    y: Float[Array, "points 1"],
-    config: Config,
-    *,
-    steps: int,
+    params: Params, x: Column, y: Column, config: Config, *, steps: int
 ) -> tuple[TrainState, Float[Array, " steps"]]:
-    """Train on all points at once; the last state, and every step's loss."""
+    """Full-batch steps; the last state, and every step's loss before its update."""
     optimizer = layer_optimizer(config)
     state = TrainState(params, optimizer.init(params))
     state, info = train(
@@ -172,12 +137,5 @@ def layer_train(
 
 
 def closed_form(w: float | int, steps: int, lr: float = 0.01) -> float:
-    r"""The layer's weight after some steps from ``w``.
-
-    .. math:: w_t = 2 - (2 - w_0)(1 - 2 \eta \overline{x^2})^t, \quad \overline{x^2} = 14/3
-
-    Example:
-      >>> f"{closed_form(-1, 30):.3f} to {closed_form(1, 30):.3f}"
-      '1.841 to 1.947'
-    """
-    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps
+    """The layer's weight after some steps from ``w``: ``2 - (2 - w)(1 - 2 lr · 14/3)^steps``."""
+    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps  # 14/3 is the mean of x² at 1, 2, 3

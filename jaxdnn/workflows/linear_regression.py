@@ -1,9 +1,8 @@
 """Linear regression twice: from bare arrays, and as a layer under an optimiser.
 
-The mirror of `reference_torch.workflows.linear_regression`. From scratch the loss is half the
-squared error, summed over a batch and divided by the batch's size in the update; the layer's is the
-mean squared error without the half. So the layer's gradient is twice as long, and the same learning
-rate is another step.
+The mirror of `reference_torch.workflows.linear_regression`. From scratch, the loss is half the
+squared error, summed over a batch and divided by the batch size in the update. The layer's loss is
+the mean squared error, whose gradient, and so the step at the same learning rate, is twice as long.
 """
 
 import random
@@ -25,38 +24,24 @@ from jaxdnn.torch_compat import Generator
 from jaxdnn.training import StepInfo, TrainState
 from jaxdnn.workflows.config import Real, check, register
 
-__all__ = [
-    "MODEL",
-    "Config",
-    "History",
-    "data_and_params",
-    "example_gradients",
-    "layer_data_and_params",
-    "layer_loss",
-    "layer_optimizer",
-    "layer_permutations",
-    "loss",
-    "mean_loss",
-    "permutations",
-    "squared_loss",
-    "step",
-    "train",
-]
+__all__ = ["MODEL", "Config", "History", "data_and_params", "example_gradients"]
+__all__ += ["layer_data_and_params", "layer_loss", "layer_optimizer", "layer_permutations", "loss"]
+__all__ += ["mean_loss", "permutations", "squared_loss", "step", "train"]
 
 TRUE_W, TRUE_B = (2.0, -3.4), 4.2
 
 Scalar = Float[Array, ""]
-Features = Float[Array, "batch 2"]
-Labels = Float[Array, "batch 1"]
+X = Float[Array, "batch 2"]
+Y = Float[Array, "batch 1"]
 Permutations = Int[Array | np.ndarray, "epochs samples"]
-Weights = dict[str, Float[Array, "..."]]
+Weights = dict[str, Float[Array | np.ndarray, "..."]]
 """``w`` of shape (2, 1) and ``b`` of shape (1,)."""
 
 
 @register(numbers=["lr"])
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 3
     """Passes over the data."""
@@ -65,31 +50,26 @@ class Config:
     """Learning rate."""
 
     batch_size: int = 10
-    """Samples a step."""
+    """Samples per step."""
 
     samples: int = 1000
-    """How many are generated."""
+    """Samples to generate."""
 
     def __post_init__(self) -> None:
         check(self, counts=["epochs", "batch_size", "samples"], nonnegative=["lr"])
-        if self.epochs * self.samples > 10**8:
-            raise ConfigError(
-                f"epochs times samples must be at most 10**8, since every order is drawn before "
-                f"the run; got {self.epochs * self.samples:,}."
-            )
+        if (total := self.epochs * self.samples) > 10**8:  # all permutations are held in memory
+            raise ConfigError(f"epochs times samples must be at most 10**8; got {total:,}.")
 
 
 class History(NamedTuple):
-    """What a run reports: means over the batch before each step, over all data after each epoch."""
+    """Mean losses: of each batch before its step, and of all samples after each epoch."""
 
     losses: Float[Array, "epochs steps"]
     epoch_losses: Float[Array, " epochs"]
 
 
 # From scratch.
-
-
-def data_and_params(seed: int, samples: int) -> tuple[Line, dict[str, Float[np.ndarray, "..."]]]:
+def data_and_params(seed: int, samples: int) -> tuple[Line, Weights]:
     """Data and weights as torch draws them after a seed: ``w`` from N(0, 0.01²), ``b`` zero."""
     generator = Generator(seed)
     data = line(generator, samples, w=TRUE_W, b=TRUE_B)
@@ -97,7 +77,7 @@ def data_and_params(seed: int, samples: int) -> tuple[Line, dict[str, Float[np.n
 
 
 def permutations(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epochs samples"]:
-    """The samples of each epoch in the order that Python's ``random.shuffle`` gives a new list."""
+    """The permutation of each epoch, by Python's ``random.shuffle`` as in the document."""
     generator = random.Random(seed)
     shuffled = [list(range(samples)) for _ in range(epochs)]
     for indices in shuffled:
@@ -105,55 +85,49 @@ def permutations(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epoch
     return np.array(shuffled)
 
 
-def squared_loss(weights: Weights, x: Features, y: Labels) -> Labels:
+def squared_loss(weights: Weights, x: X, y: Y) -> Y:
     """``½(ŷ - y)²`` of each sample, with ``ŷ = x w + b``."""
     return (x @ weights["w"] + weights["b"][None] - y) ** 2 / 2
 
 
-def loss(weights: Weights, x: Features, y: Labels) -> Scalar:
+def loss(weights: Weights, x: X, y: Y) -> Scalar:
     """The sum over a batch."""
     return squared_loss(weights, x, y).sum()
 
 
-def example_gradients(weights: Weights, x: Features, y: Labels) -> Weights:
-    """Each sample's own gradient, along a first axis: written for one, and vmapped over all."""
-
-    def gradient(x: Float[Array, " 2"], y: Float[Array, " 1"]) -> Weights:
-        return jax.grad(loss)(weights, x[None], y[None])
-
-    return jax.vmap(gradient)(x, y)
+def example_gradients(weights: Weights, x: X, y: Y) -> Weights:
+    """The gradient of each sample's loss, along a first axis: of one sample, vmapped over all."""
+    return jax.vmap(lambda x, y: jax.grad(loss)(weights, x[None], y[None]))(x, y)
 
 
-def step(weights: Weights, x: Features, y: Labels, *, lr: Real) -> tuple[Weights, StepInfo]:
-    """New weights ``w - lr · gradient / batch size``, and the loss and gradients before."""
+def step(weights: Weights, x: X, y: Y, *, lr: Real) -> tuple[Weights, StepInfo]:
+    """New weights ``w - lr · gradient / batch size``; the loss and gradients before the update."""
     value, grads = jax.value_and_grad(loss)(weights, x, y)
     weights = jax.tree.map(lambda w, grad: w - lr * grad / len(x), weights, grads)
     return weights, StepInfo(value, grads)
 
 
-def mean_loss(weights: Weights, x: Features, y: Labels) -> Scalar:
-    """The mean over a batch, whose gradient is the sum's divided by the batch size."""
+def mean_loss(weights: Weights, x: X, y: Y) -> Scalar:
+    """The mean over a batch; a step of SGD on it equals `step`."""
     return squared_loss(weights, x, y).mean()
 
 
 def train(
     loss: training.Loss, params: Params, permutations: Permutations, config: Config, data: Line
 ) -> tuple[Params, History]:
-    """Every epoch, under `mean_loss` or `layer_loss`; the last parameters, and the history.
+    """Train from scratch with `mean_loss`, or the layer with `layer_loss`; params and history.
 
-    One function for both: to JAX, a dictionary of weights is as good as a module's parameters. It
-    is a scan over epochs, each a scan over batches; a smaller last batch is a step of its own.
+    In JAX one function serves both, because a layer's parameters are also a dictionary of arrays.
     """
     optimizer, batch_size = layer_optimizer(config), config.batch_size
     full = len(data.labels) // batch_size * batch_size
 
     def epoch(state: TrainState, permutation: Int[Array, " samples"]) -> tuple[TrainState, History]:
-        batches = permutation[:full].reshape(-1, batch_size)
+        batches, tail = permutation[:full].reshape(-1, batch_size), permutation[None, full:]
         state, losses = training.train_steps(loss, optimizer, state, data, batches)
-        if full < len(permutation):
-            last = permutation[None, full:]
-            state, last_loss = training.train_steps(loss, optimizer, state, data, last)
-            losses = jnp.concatenate([losses, last_loss])
+        if tail.size:  # a smaller batch has another shape, so it cannot be part of the scan
+            state, tail_loss = training.train_steps(loss, optimizer, state, data, tail)
+            losses = jnp.concatenate([losses, tail_loss])
         return state, History(losses, loss(state.params, *map(jnp.asarray, data)))
 
     state = TrainState(params, optimizer.init(params))
@@ -162,12 +136,11 @@ def train(
 
 
 # As a layer.
-
 MODEL = models.mlp((2, 1))
 
 
 def layer_data_and_params(seed: int, samples: int) -> tuple[Line, Params, Generator]:
-    """Data and layer as torch draws them after a seed, and the generator as it is then."""
+    """Data and initial parameters as torch draws them after a seed, and the advanced generator."""
     generator = Generator(seed)
     data = line(generator, samples, w=TRUE_W, b=TRUE_B)
     generator.linear(2, 1)  # torch's default initialisation, which the document replaces
@@ -176,14 +149,12 @@ def layer_data_and_params(seed: int, samples: int) -> tuple[Line, Params, Genera
     return data, params, generator
 
 
-def layer_permutations(
-    generator: Generator, epochs: int, samples: int
-) -> Int[np.ndarray, "epochs samples"]:
-    """The samples of each epoch in the order of a torch DataLoader that shuffles."""
+def layer_permutations(generator: Generator, epochs: int, samples: int) -> np.ndarray:
+    """The permutation of each epoch, as a shuffling torch DataLoader draws it."""
     return np.stack([generator.loader_order(samples, shuffle=True) for _ in range(epochs)])
 
 
-def layer_loss(params: Params, x: Features, y: Labels) -> Scalar:
+def layer_loss(params: Params, x: X, y: Y) -> Scalar:
     """The mean squared error of a batch, without the half."""
     return mse(MODEL.apply(params, x), y)
 

@@ -1,9 +1,8 @@
 """Backpropagation and momentum on three classes, by hand and under an optimiser.
 
 The mirror of `reference_torch.workflows.momentum_sgd`. The document's notebook ran some cells more
-often than it shows: two backward passes whose gradients torch added up, four steps of momentum, and
-a pair of loops that overwrote their own limits. JAX's gradients are returned, so there is nothing
-that could add up unseen.
+often than it shows: two backward passes, whose gradients torch added up, and four steps of
+momentum. Its loop overwrote its own limits. In JAX gradients are returned and cannot accumulate.
 """
 
 from dataclasses import dataclass
@@ -24,79 +23,63 @@ from jaxdnn.torch_compat import Generator
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import Real, check, register
 
-__all__ = [
-    "MODEL",
-    "Config",
-    "Data",
-    "ThreeLayer",
-    "batches",
-    "data",
-    "gradient_step",
-    "init",
-    "loss",
-    "momentum_step",
-    "optimizer",
-    "train_full_batch",
-    "train_mini_batches",
-]
+__all__ = ["MODEL", "Config", "Data", "ThreeLayer", "batches", "data", "gradient_step", "init"]
+__all__ += ["loss", "momentum_step", "optimizer", "train_full_batch", "train_mini_batches"]
 
 SAMPLES = 500
 
 Weights = Float[Array, "..."]
 Losses = Float[Array, " steps"]
+Inputs = Float[Array, "batch 20"]
+Labels = Int[Array, " batch"]
 
 
 @register(numbers=["lr", "momentum", "plain_lr"])
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     plain_lr: Real = 10.0
-    """Learning rate of the one step without momentum."""
+    """Learning rate of the single step without momentum."""
 
     lr: Real = 0.1
     """Learning rate of the steps with momentum."""
 
     momentum: Real = 0.9
-    """Fraction of the last velocity that the next step keeps."""
+    """Fraction of the velocity that the next step keeps."""
 
     steps: int = 17
-    """Full-batch steps of the optimiser before its weights are shown."""
+    """Full-batch steps of the optimiser before the printed weights."""
 
     epochs: int = 60
     """Passes of the mini-batch loop over the data."""
 
     batches: int = 10
-    """Mini-batches an epoch."""
+    """Mini-batches per epoch."""
 
     as_printed: bool = True
-    """Repeat what the notebook ran: twice the gradient, four steps of momentum, 55 steps in the
-    mini-batch loop, each on all the data."""
+    """Repeat the notebook's run: twice the gradient, four steps of momentum, 55 full-batch steps
+    instead of the mini-batch loop."""
 
     def __post_init__(self) -> None:
-        check(self, counts=["steps", "epochs", "batches"])
-        check(self, nonnegative=["plain_lr", "lr", "momentum"])
+        numbers = ["plain_lr", "lr", "momentum"]
+        check(self, counts=["steps", "epochs", "batches"], nonnegative=numbers)
         if not self.as_printed and SAMPLES % self.batches:
-            raise ConfigError(
-                f"batches must divide the {SAMPLES} samples into equal ones; got {self.batches!r}."
-            )
+            raise ConfigError(f"batches must divide the {SAMPLES} samples; got {self.batches!r}.")
 
 
 class Data(NamedTuple):
     """500 samples of 20 features, in three classes."""
 
-    inputs: Float[Array, "samples 20"]
-    labels: Int[Array, " samples"]
+    inputs: Inputs
+    labels: Labels
 
 
 class ThreeLayer(linen.Module):
-    """20-13-8-3: relu, sigmoid, none; only the output layer has a bias.
-
-    A flax module describes a network and holds no weights: they are an argument of ``apply``.
-    """
+    """20-13-8-3 with relu and sigmoid. It holds no weights: they are an argument of ``apply``."""
 
     @linen.compact
-    def __call__(self, inputs: Float[Array, "batch 20"]) -> Float[Array, "batch 3"]:
+    def __call__(self, inputs: Inputs) -> Float[Array, "batch 3"]:
         """The score of each class."""
         hidden = jax.nn.relu(linen.Dense(13, use_bias=False, name="linear1")(inputs))
         hidden = jax.nn.sigmoid(linen.Dense(8, use_bias=False, name="linear2")(hidden))
@@ -107,14 +90,14 @@ MODEL = models.from_flax(ThreeLayer(), (20,))
 
 
 def data(generator: Generator) -> Data:
-    """Uniform features up to 100 and random labels, as torch's generator draws them."""
+    """Features uniform in [0, 100) and random labels, as torch draws them."""
     inputs = generator.rand(SAMPLES, 20) * np.float32(100)
     labels = generator.randint(0, 3, (SAMPLES,))
     return Data(jnp.asarray(inputs), jnp.asarray(labels, jnp.int32))
 
 
 def init(generator: Generator) -> Params:
-    """The initial parameters that torch's layers draw, in the order in which they are made."""
+    """Initial parameters as torch draws them, in the order in which the module makes its layers."""
     layers = {
         "linear1": generator.linear(20, 13, bias=False),
         "linear2": generator.linear(13, 8, bias=False),
@@ -124,25 +107,20 @@ def init(generator: Generator) -> Params:
     return torch_compat.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
 
 
-def loss(
-    params: Params, inputs: Float[Array, "batch 20"], labels: Int[Array, " batch"]
-) -> Float[Array, ""]:
-    """Mean cross-entropy, a function of the parameters: what `jax.grad` differentiates."""
+def loss(params: Params, inputs: Inputs, labels: Labels) -> Float[Array, ""]:
+    """Mean cross-entropy, as a function of the parameters, which `jax.grad` differentiates."""
     return cross_entropy(MODEL.apply(params, inputs), labels)
 
 
 def gradient_step(w: Weights, dw: Weights, *, lr: Real) -> Weights:
-    """Plain gradient descent: ``w - lr · dw``, a new array."""
+    """Gradient descent without momentum: ``w - lr · dw``, a new array."""
     return w - lr * dw
 
 
 def momentum_step(w: Weights, v: Weights, dw: Weights, config: Config) -> tuple[Weights, Weights]:
-    r"""Momentum by hand: new weights and velocity, with the learning rate inside the velocity.
+    """Momentum by hand: ``v ← γ v - lr · dw``, ``w ← w + v``; new weights and velocity.
 
-    .. math:: v \leftarrow \gamma v - \eta\, \partial L / \partial w, \quad w \leftarrow w + v
-
-    While the learning rate is constant this equals the optimiser's form, which keeps
-    :math:`u = -v / \eta`.
+    At a constant learning rate this equals the optimiser's form with ``u = -v / lr``.
     """
     v = config.momentum * v - config.lr * dw
     return w + v, v
@@ -156,9 +134,9 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 def train_full_batch(
     state: TrainState, config: Config, data: Data, *, steps: int
 ) -> tuple[TrainState, Losses]:
-    """Steps on all the data, as a scan; the last state, and the loss before each step."""
+    """Full-batch steps as a scan; the last state, and the loss before each step."""
 
-    def step(state: TrainState, _: None) -> tuple[TrainState, Float[Array, ""]]:
+    def step(state: TrainState, _: None) -> tuple[TrainState, Array]:
         state, info = training.train_step(loss, optimizer(config), state, data)
         return state, info.loss
 
@@ -166,7 +144,7 @@ def train_full_batch(
 
 
 def batches(generator: Generator, config: Config) -> Int[np.ndarray, "steps batch"]:
-    """The batches of a whole run: where torch has a loader to ask, a scan needs their indices."""
+    """The batch indices of all epochs, over which a scan runs; torch has a loader instead."""
     epochs = [generator.loader_order(SAMPLES, shuffle=True) for _ in range(config.epochs)]
     return np.reshape(epochs, (-1, SAMPLES // config.batches))
 

@@ -13,37 +13,20 @@ from reference_torch import models
 from reference_torch.optim import newton_step
 from reference_torch.training import StepInfo
 
-__all__ = [
-    "Config",
-    "closed_form",
-    "design_matrix",
-    "layer_criterion",
-    "layer_init",
-    "layer_optimizer",
-    "layer_train",
-    "newton",
-    "one_weight_loss",
-    "parabola",
-    "parabola_slope",
-    "quadratic_loss",
-    "step",
-    "step_by_hand",
-    "train",
-]
+__all__ = ["Config", "closed_form", "design_matrix", "layer_criterion", "layer_init"]
+__all__ += ["layer_optimizer", "layer_train", "newton", "one_weight_loss", "parabola"]
+__all__ += ["parabola_slope", "quadratic_loss", "step", "step_by_hand", "train"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     lr: float = 0.1
     """Learning rate of all fits but the last."""
 
     layer_lr: float = 0.01
     """Learning rate of the layer under SGD."""
-
-
-# A step, by hand and by automatic derivative, and many of them.
 
 
 def parabola(x: torch.Tensor) -> torch.Tensor:
@@ -57,7 +40,7 @@ def parabola_slope(x: torch.Tensor) -> torch.Tensor:
 
 
 def step_by_hand(x: torch.Tensor, *, lr: float) -> StepInfo:
-    """One step down `parabola`; ``x`` is changed in place."""
+    """One step of gradient descent on `parabola`; ``x`` is changed in place."""
     value, slope = parabola(x), parabola_slope(x)
     x -= lr * slope
     return StepInfo(value, slope)
@@ -67,11 +50,11 @@ def step(
     loss: Callable[..., torch.Tensor], w: torch.Tensor, *batch: torch.Tensor, lr: float
 ) -> StepInfo:
     """One step of gradient descent; ``w``, which requires a gradient, is changed in place."""
-    w.grad = None  # backward adds to what is there
+    w.grad = None  # backward accumulates into an existing gradient
     value = loss(w, *batch)
     value.backward()
     assert w.grad is not None
-    with torch.no_grad():  # the update itself is not to be differentiated
+    with torch.no_grad():  # autograd refuses to record an update in place
         w -= lr * w.grad
     return StepInfo(value.detach(), w.grad)
 
@@ -79,7 +62,7 @@ def step(
 def train(
     step: Callable[[torch.Tensor], StepInfo], w: torch.Tensor, *, steps: int
 ) -> list[StepInfo]:
-    """Repeat a step; ``w`` is changed in place.
+    """Repeat a step, which changes ``w`` in place; every step's info.
 
     Example:
       >>> x = torch.tensor(1.0, requires_grad=True)
@@ -90,11 +73,8 @@ def train(
     return [step(w) for _ in range(steps)]
 
 
-# The fits: a parabola to three points, one weight to three points.
-
-
 def design_matrix(x: torch.Tensor) -> torch.Tensor:
-    """The row ``(x², x, 1)`` of each point: whole columns at once, put side by side."""
+    """The row ``(x², x, 1)`` of each point: three columns, stacked."""
     return torch.stack([x**2, x, torch.ones_like(x)], dim=1)
 
 
@@ -113,28 +93,25 @@ def newton(w: torch.Tensor, rows: torch.Tensor, y: torch.Tensor) -> torch.Tensor
     return newton_step(lambda w: quadratic_loss(w, rows, y), w)
 
 
-# A layer with one weight, as a module under an optimiser.
-
-
 def layer_init(seed: int) -> nn.Module:
-    """A layer of one weight, which torch initialises from its global generator."""
+    """A layer of one weight, initialised from torch's global generator."""
     torch.manual_seed(seed)
     return models.linear(1, 1, bias=False)
 
 
 layer_criterion = nn.MSELoss()
-"""Mean squared error of outputs: the module that made them is not its business."""
+"""Mean squared error of outputs; a criterion does not see the module or its parameters."""
 
 
 def layer_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """SGD; it holds the parameters that it will change."""
+    """SGD; the optimiser holds references to the parameters that it changes."""
     return torch.optim.SGD(model.parameters(), lr=config.layer_lr)
 
 
 def layer_train(
     model: nn.Module, x: torch.Tensor, y: torch.Tensor, config: Config, *, steps: int
 ) -> torch.Tensor:
-    """Train the layer in place on all points at once; every step's loss."""
+    """Full-batch steps that change the layer; every step's loss before its update."""
     optimizer = layer_optimizer(model, config)
     losses = []
     for _ in range(steps):
@@ -148,4 +125,4 @@ def layer_train(
 
 def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
     """The layer's weight after some steps from ``w``: ``2 - (2 - w)(1 - 2 lr · 14/3)^steps``."""
-    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps
+    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps  # 14/3 is the mean of x² at 1, 2, 3

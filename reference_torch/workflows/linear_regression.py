@@ -16,31 +16,17 @@ from reference_torch import models, training
 from reference_torch.data.synthetic import Line, line
 from reference_torch.training import StepInfo
 
-__all__ = [
-    "Config",
-    "History",
-    "data_and_params",
-    "example_gradients",
-    "layer_batches",
-    "layer_criterion",
-    "layer_data_and_params",
-    "layer_optimizer",
-    "layer_train",
-    "loss",
-    "mean_loss",
-    "permutations",
-    "squared_loss",
-    "step",
-    "train",
-]
+__all__ = ["Config", "History", "data_and_params", "example_gradients", "layer_batches"]
+__all__ += ["layer_criterion", "layer_data_and_params", "layer_optimizer", "layer_train", "loss"]
+__all__ += ["mean_loss", "permutations", "squared_loss", "step", "train"]
 
 Weights = dict[str, torch.Tensor]
-"""``w`` of shape (2, 1) and ``b`` of shape (1,), which require gradients."""
+"""``w`` of shape (2, 1) and ``b`` of shape (1,); both require gradients."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 3
     """Passes over the data."""
@@ -49,22 +35,20 @@ class Config:
     """Learning rate."""
 
     batch_size: int = 10
-    """Samples a step."""
+    """Samples per step."""
 
     samples: int = 1000
-    """How many are generated."""
+    """Samples to generate."""
 
 
 class History(NamedTuple):
-    """What a run reports: means over the batch before each step, over all data after each epoch."""
+    """Mean losses: of each batch before its step, and of all samples after each epoch."""
 
     losses: torch.Tensor
     epoch_losses: torch.Tensor
 
 
 # From scratch.
-
-
 def data_and_params(seed: int, samples: int) -> tuple[Line, Weights]:
     """Data and weights: ``w`` from N(0, 0.01²), ``b`` zero."""
     torch.manual_seed(seed)
@@ -74,7 +58,7 @@ def data_and_params(seed: int, samples: int) -> tuple[Line, Weights]:
 
 
 def permutations(seed: int, epochs: int, samples: int) -> list[torch.Tensor]:
-    """The samples of each epoch in the order that Python's ``random.shuffle`` gives a new list."""
+    """The permutation of each epoch, by Python's ``random.shuffle`` as in the document."""
     generator = random.Random(seed)
     shuffled = [list(range(samples)) for _ in range(epochs)]
     for indices in shuffled:
@@ -93,17 +77,14 @@ def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def example_gradients(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> Weights:
-    """Each sample's own gradient, along a first axis: one backward pass for each sample."""
-    of_each = []
-    for i in range(len(x)):
-        value = loss(weights, x[i : i + 1], y[i : i + 1])
-        of_each.append(torch.autograd.grad(value, list(weights.values())))
-    stacked = [torch.stack(grads) for grads in zip(*of_each, strict=True)]
-    return dict(zip(weights, stacked, strict=True))
+    """The gradient of each sample's loss, along a first axis: one backward pass per sample."""
+    losses = [loss(weights, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
+    grads = [torch.autograd.grad(value, list(weights.values())) for value in losses]
+    return dict(zip(weights, map(torch.stack, zip(*grads, strict=True)), strict=True))
 
 
 def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:
-    """``w ← w - lr · gradient / batch size``, in place; the loss and gradients before."""
+    """``w ← w - lr · gradient / batch size``, in place; the loss and gradients before it."""
     value = loss(weights, x, y)
     value.backward()
     grads = {}
@@ -112,19 +93,19 @@ def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> St
             assert weight.grad is not None
             grads[name] = weight.grad
             weight -= lr * weight.grad / len(x)
-            weight.grad = None  # backward adds to what is there
+            weight.grad = None  # backward accumulates into an existing gradient
     return StepInfo(value.detach(), grads)
 
 
 def mean_loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The mean over a batch, whose gradient is the sum's divided by the batch size."""
+    """The mean over a batch; a step of SGD on it equals `step`."""
     return squared_loss(weights, x, y).mean()
 
 
 def train(
     weights: Weights, permutations: Iterable[torch.Tensor], config: Config, data: Line
 ) -> History:
-    """Every epoch by `step`, which changes the weights; the history."""
+    """Train from scratch by `step`, which changes the weights; the history."""
     losses, epoch_losses = [], []
     for permutation in permutations:
         for indices in permutation.split(config.batch_size):
@@ -136,10 +117,8 @@ def train(
 
 
 # As a layer.
-
-
 def layer_data_and_params(seed: int, samples: int) -> tuple[Line, nn.Module]:
-    """Data and layer."""
+    """Data and layer, initialised as in the document, from torch's global generator."""
     torch.manual_seed(seed)
     data, model = line(samples), models.mlp((2, 1))
     weight, bias = model.parameters()
@@ -149,7 +128,7 @@ def layer_data_and_params(seed: int, samples: int) -> tuple[Line, nn.Module]:
 
 
 def layer_batches(data: Line, config: Config) -> DataLoader[Any]:
-    """The batches of an epoch; every pass over the loader draws another permutation."""
+    """A loader of shuffled batches; every pass over it draws a new permutation."""
     return DataLoader(TensorDataset(*data), config.batch_size, shuffle=True)
 
 
@@ -163,7 +142,7 @@ def layer_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 def layer_train(model: nn.Module, batches: DataLoader[Any], config: Config, data: Line) -> History:
-    """Every epoch by an optimiser; its own loop, since a module is no dictionary of weights."""
+    """Train the layer by an optimiser; apart from `train`, since a module is no dictionary."""
     optimizer = layer_optimizer(model, config)
     losses, epoch_losses = [], []
     for _ in range(config.epochs):

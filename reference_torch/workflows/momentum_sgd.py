@@ -12,47 +12,35 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from reference_torch import training
 
-__all__ = [
-    "Config",
-    "Data",
-    "ThreeLayer",
-    "batches",
-    "criterion",
-    "data",
-    "gradient_step",
-    "init",
-    "momentum_step",
-    "optimizer",
-    "train_full_batch",
-    "train_mini_batches",
-]
+__all__ = ["Config", "Data", "ThreeLayer", "batches", "criterion", "data", "gradient_step", "init"]
+__all__ += ["momentum_step", "optimizer", "train_full_batch", "train_mini_batches"]
 
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     plain_lr: float = 10.0
-    """Learning rate of the one step without momentum."""
+    """Learning rate of the single step without momentum."""
 
     lr: float = 0.1
     """Learning rate of the steps with momentum."""
 
     momentum: float = 0.9
-    """Fraction of the last velocity that the next step keeps."""
+    """Fraction of the velocity that the next step keeps."""
 
     steps: int = 17
-    """Full-batch steps of the optimiser before its weights are shown."""
+    """Full-batch steps of the optimiser before the printed weights."""
 
     epochs: int = 60
     """Passes of the mini-batch loop over the data."""
 
     batches: int = 10
-    """Mini-batches an epoch."""
+    """Mini-batches per epoch."""
 
     as_printed: bool = True
-    """Repeat what the notebook ran: twice the gradient, four steps of momentum, 55 steps in the
-    mini-batch loop, each on all the data."""
+    """Repeat the notebook's run: twice the gradient, four steps of momentum, 55 full-batch steps
+    instead of the mini-batch loop."""
 
 
 class Data(NamedTuple):
@@ -63,10 +51,7 @@ class Data(NamedTuple):
 
 
 class ThreeLayer(nn.Module):
-    """20-13-8-3: relu, sigmoid, none; only the output layer has a bias.
-
-    The module owns its weights, and draws them from torch's global generator when it is made.
-    """
+    """20-13-8-3 with relu and sigmoid. It owns its weights and draws them when it is created."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +67,7 @@ class ThreeLayer(nn.Module):
 
 
 def data(seed: int) -> Data:
-    """Uniform features up to 100 and random labels."""
+    """Features uniform in [0, 100) and random labels."""
     torch.manual_seed(seed)
     return Data(torch.rand(500, 20) * 100, torch.randint(0, 3, (500,)))
 
@@ -94,12 +79,12 @@ def init(seed: int) -> ThreeLayer:
 
 
 criterion = nn.CrossEntropyLoss()
-"""Mean cross-entropy of outputs; ``backward`` finds the parameters by the recorded graph."""
+"""Mean cross-entropy of outputs; ``backward`` finds the parameters in the recorded graph."""
 
 
 @torch.no_grad()
 def gradient_step(w: torch.Tensor, dw: torch.Tensor, *, lr: float) -> None:
-    """Plain gradient descent, in place: ``w ← w - lr · dw``."""
+    """Gradient descent without momentum, in place: ``w ← w - lr · dw``."""
     w -= lr * dw
 
 
@@ -119,7 +104,7 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 def train_full_batch(
     model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, *, steps: int
 ) -> torch.Tensor:
-    """Steps on all the data, which change the model; the loss before each step."""
+    """Full-batch steps, which change the model; the loss before each step."""
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -131,7 +116,7 @@ def train_full_batch(
 
 
 def batches(data: Data, config: Config) -> DataLoader[Any]:
-    """The batches of an epoch; every pass over the loader draws another permutation."""
+    """A loader of shuffled batches; every pass over it draws a new permutation."""
     return DataLoader(TensorDataset(*data), len(data.labels) // config.batches, shuffle=True)
 
 
