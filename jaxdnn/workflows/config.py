@@ -1,7 +1,7 @@
-"""What every workflow's configuration is: a frozen dataclass, checked, and a pytree.
+"""Configurations of the workflows: frozen dataclasses that are validated and are pytrees.
 
-Its numbers are leaves, so that one compiled run serves all of them and can be vmapped over them; an
-array under vmap is not checked. Its other fields shape the program.
+The numeric hyperparameters are leaves. One compiled program therefore serves all their values, and
+can be vmapped over them; arrays are not validated. The other fields are static.
 """
 
 import dataclasses
@@ -29,20 +29,20 @@ __all__ = [
 T = TypeVar("T")
 
 Real = float | Float[Array, "..."]
-"""A hyperparameter that a sweep may vary: a number, or an array of them under vmap."""
+"""A numeric hyperparameter: a number, or an array, which a sweep varies under vmap."""
 
 
 def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
-    """Make a dataclass a pytree whose leaves are the named fields.
+    """Register a dataclass as a pytree whose leaves are the named fields.
 
-    Unlike `jax.tree_util.register_dataclass`, a tree is put together without calling the class:
-    JAX also puts placeholders in the place of the numbers, which no check would let through.
+    Unlike `jax.tree_util.register_dataclass`, unflattening does not call the class. JAX also
+    unflattens with placeholders as leaves, which the checks of the class would reject.
 
     Args:
-      numbers: the fields that are leaves; the others are static.
+      numbers: the names of the fields that are leaves; the other fields are static.
 
     Returns:
-      A decorator for the class.
+      A class decorator.
 
     Example:
       >>> @register(numbers=["lr"])
@@ -64,6 +64,7 @@ def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
 
         def unflatten(values: tuple, leaves: Iterable[Any]) -> T:
             config = object.__new__(cls)
+            # The class is frozen, so plain assignment would raise.
             for name, value in zip([*static, *numbers], [*values, *leaves], strict=True):
                 object.__setattr__(config, name, value)
             return config
@@ -81,7 +82,7 @@ def check(
     nonnegative: Sequence[str] = (),
     positive: Sequence[str] = (),
 ) -> None:
-    """Raise ConfigError unless the named fields of a configuration are what they should be."""
+    """Raise ConfigError unless the named fields satisfy `require_count` and its siblings."""
     for name in counts:
         require_count(name, getattr(config, name))
     for name in nonnegative:
@@ -91,7 +92,7 @@ def check(
 
 
 def require_count(name: str, value: Any, *, at_least: int = 1) -> None:
-    """Raise ConfigError unless a value is a whole number from 1, say, to what 31 bits hold."""
+    """Raise ConfigError unless a value is an integer from ``at_least`` to ``2**31 - 1``."""
     if not _is_whole(value) or not at_least <= value < 2**31:
         raise ConfigError(
             f"{name} must be a whole number of at least {at_least}, and less than 2**31; "
@@ -100,7 +101,7 @@ def require_count(name: str, value: Any, *, at_least: int = 1) -> None:
 
 
 def require_nonnegative(name: str, value: Any) -> None:
-    """Raise ConfigError unless a value is a number that float32 holds, or an array."""
+    """Raise ConfigError unless a value is a number from 0 to float32's largest, or an array."""
     if isinstance(value, jax.Array | np.ndarray):
         return
     if not _is_real(value) or not 0 <= float(value) <= float(np.finfo(np.float32).max):
@@ -108,14 +109,14 @@ def require_nonnegative(name: str, value: Any) -> None:
 
 
 def require_positive(name: str, value: Any) -> None:
-    """Raise ConfigError unless a value is a number above 0 that float32 holds, or an array."""
+    """Raise ConfigError unless a value is a positive number within float32, or an array."""
     require_nonnegative(name, value)
     if not isinstance(value, jax.Array | np.ndarray) and value == 0:
         raise ConfigError(f"{name} must be above 0; got {value!r}.")
 
 
 def require_seed(value: Any) -> None:
-    """Raise ConfigError unless a seed fits JAX's default integer, which wraps silently."""
+    """Raise ConfigError unless a seed is a nonnegative int32; JAX would wrap a larger one."""
     if not _is_whole(value) or not 0 <= value < 2**31:
         raise ConfigError(f"seed must be a whole number from 0 to {2**31 - 1}; got {value!r}.")
 

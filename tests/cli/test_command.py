@@ -354,7 +354,7 @@ def test_documented_figures_are_shown_beside_the_printed_ones(
         output = capsys.readouterr().out
         assert "printed" not in output.splitlines()[1]
         assert " yes" not in output
-    assert "1.9871 is out of reach: from this seed's start" in output
+    assert "1.9871 is out of reach: from this seed's initial weight" in output
 
 
 @pytest.mark.parametrize(

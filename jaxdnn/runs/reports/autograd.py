@@ -1,4 +1,4 @@
-"""What ``jaxdnn run autograd`` does: every example at the document's points."""
+"""The report of ``jaxdnn run autograd``: every example at the document's points."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """Differentiate the examples; the seed decides the point at which the Jacobian is taken.
+    """Differentiate the examples; the seed determines the point of the Jacobian.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
@@ -63,7 +63,7 @@ def run(request: Request) -> Result:
         },
     }
     remarks = (
-        "label 2: no probability, though the derivative with respect to the label, -x² = -1, "
+        "label 2 is not a probability, but the derivative with respect to the label, -x² = -1, "
         "holds for any label",
     )
     return Result("autograd", seed, config, figures, remarks)

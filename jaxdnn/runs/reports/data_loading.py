@@ -1,4 +1,4 @@
-"""What ``jaxdnn run data-loading`` does: build, batch and split the document's arrays."""
+"""The report of ``jaxdnn run data-loading``: build, batch and split the document's arrays."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """The first sample, and the sizes of batches and parts; the seed is of torch's generator.
+    """Report the first sample and the sizes of batches and parts; the seed is torch's.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
@@ -60,7 +60,7 @@ def run(request: Request) -> Result:
     }
     remarks = (
         "the shuffled batch that the document prints depends on how often its notebook had used "
-        "the loader; the labels above are those of a loader that is used for the first time",
+        "the loader; the labels above are from the first use of a loader",
     )
     return Result("data-loading", seed, config, figures, remarks)
 
@@ -68,7 +68,7 @@ def run(request: Request) -> Result:
 def _paired_files(
     values: Float32[ndarray, " samples"], generator: torch_compat.Generator
 ) -> dict[str, Any]:
-    """A CSV file and a text file, written and read again in step, in batches and in two parts."""
+    """Write a CSV file and a text file, and read them in pairs, in batches and in two parts."""
     with tempfile.TemporaryDirectory() as folder:
         table, text = Path(folder, "samples.csv"), Path(folder, "samples.txt")
         rows = [f"{i},{value:.4f}" for i, value in enumerate(values)]

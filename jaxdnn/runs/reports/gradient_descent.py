@@ -1,4 +1,4 @@
-"""What ``jaxdnn run gradient-descent`` does: every descent of the document."""
+"""The report of ``jaxdnn run gradient-descent``: every descent of the document."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """Where each descent ends, and its losses; the seed decides the layer's initial weight.
+    """Report the end and the losses of each descent; the seed gives the layer's initial weight.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
@@ -47,7 +47,7 @@ def run(request: Request) -> Result:
         quadratic, quadratic_info = jax.device_get(fit(jnp.ones(3)))
         solved = jax.device_get(jax.jit(lesson.newton)(jnp.ones(3), rows, y))
 
-    # Two initial values at once: the descent from one, vmapped.
+    # A descent is written for one initial value, and vmapped over two.
     both = jax.vmap(lambda x: descend(lesson.parabola, x, steps=10))
     ends, info = jax.jit(both)(jnp.array([1.0, 0.0]))
 
@@ -80,8 +80,7 @@ def run(request: Request) -> Result:
         "gradient_descent.newton": {"w": solved},
     }
     remarks = [
-        "printing a function: the document prints y where y(x) is meant; its value at the end is "
-        f"{value:.6f}"
+        f"the document prints the function y instead of y(x); its value at the end is {value:.6f}"
     ]
     if config == Config():
         remarks.append(_out_of_reach(w0, weight))
@@ -95,10 +94,11 @@ def run(request: Request) -> Result:
 
 
 def _out_of_reach(w0: float, weight: float) -> str:
+    """The remark on a printed weight; torch's default initial weight is in [-1, 1]."""
     low, high = closed_form(-1, 30), closed_form(1, 30)
     low60, high60 = closed_form(-1, 60), closed_form(1, 60)
     return (
-        f"1.9871 is out of reach: from this seed's start {w0:.4f}, 30 steps end at "
-        f"{weight:.4f}, as the closed form says; from any default start in [{low:.3f}, "
-        f"{high:.3f}], and 60 steps in [{low60:.4f}, {high60:.4f}]"
+        f"1.9871 is out of reach: from this seed's initial weight {w0:.4f}, 30 steps end at "
+        f"{weight:.4f}, as in the closed form. From any default initial weight they end in "
+        f"[{low:.3f}, {high:.3f}], and 60 steps in [{low60:.4f}, {high60:.4f}]"
     )

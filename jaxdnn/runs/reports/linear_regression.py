@@ -1,4 +1,4 @@
-"""What ``jaxdnn run linear-regression`` does: both halves of the document."""
+"""The report of ``jaxdnn run linear-regression``: both halves of the document."""
 
 from functools import partial
 
@@ -21,9 +21,9 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """The losses and errors of both halves, the scatter of the data, and the layer as network.
+    """Report the losses and errors of both halves, a scatter plot of the data, and the layer.
 
-    The seed is of torch's generator and of Python's.
+    The seed is used for torch's generator and for Python's.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
@@ -55,6 +55,7 @@ def run(request: Request) -> Result:
     same = {"net.0": {"kernel": initial["w"], "bias": initial["b"]}}
     batch = jax.tree.map(lambda array: jnp.asarray(array[: config.batch_size]), data)
     _, info = lesson.step(initial, *batch, lr=config.lr)
+    # At equal weights and equal batches, so that only the definitions of the loss differ.
     ratio = jax.grad(lesson.layer_loss)(same, *batch)["net.0"]["kernel"] / (
         info.grads["w"] / len(batch.labels)
     )
@@ -78,9 +79,9 @@ def run(request: Request) -> Result:
         },
     }
     remarks = (
-        "½(ŷ - y)² in one half, MSELoss in the other: at the same weights and batch the layer's "
-        f"gradient is {ratio.mean():.4f} times the one from scratch, so the same learning rate is "
-        "another step",
+        "the loss from scratch is ½(ŷ - y)², the layer's is MSELoss: at the same weights and batch "
+        f"the layer's gradient is {ratio.mean():.4f} times as long, and so is its step at the same "
+        "learning rate",
     )
     return Result(
         "linear-regression",
@@ -101,5 +102,5 @@ def run(request: Request) -> Result:
 
 
 def network(features: int) -> Model:
-    """The network of its checkpoints."""
+    """The network of the checkpoints; the number of features is always 2."""
     return lesson.MODEL

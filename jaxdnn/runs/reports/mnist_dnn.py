@@ -1,4 +1,4 @@
-"""What ``jaxdnn run mnist-dnn`` does."""
+"""The report of ``jaxdnn run mnist-dnn``: train, and evaluate on the test images."""
 
 from jaxdnn.models import Model
 from jaxdnn.runs import digits
@@ -13,11 +13,11 @@ SEED = 0
 
 
 def run(request: Request) -> Result:
-    """Train the network; the figure is the test accuracy after the last epoch."""
+    """Train the network, and report the test accuracy after every epoch."""
     classifier = digits.Classifier(init, loss, optimizer, predict)
     return digits.run(request, classifier, workflow="mnist-dnn")
 
 
 def network(features: int) -> Model:
-    """The network on images as bytes."""
+    """The network, whose inputs are images as bytes; the number of features is not used."""
     return Model(lambda key: init(key, Config()).params, predict)

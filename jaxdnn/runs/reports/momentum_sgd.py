@@ -1,4 +1,4 @@
-"""What ``jaxdnn run momentum-sgd`` does: the notebook's cells, in their order."""
+"""The report of ``jaxdnn run momentum-sgd``: the notebook's cells, in their order."""
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,14 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """The loss, the gradient and the weights that the document prints, and the runs' losses.
+    """Report the loss, gradient and weights that the document prints, and the losses of its runs.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
     """
     seed, config = request.seed, request.config
     require_seed(seed)
-    # The document seeds torch's generator for the data, and again for the network.
+    # The document seeds torch's generator twice, before the data and before the network.
     samples, params = lesson.data(Generator(seed)), lesson.init(Generator(seed))
     first_loss, grads = jax.jit(jax.value_and_grad(lesson.loss))(params, *samples)
     w, gradient = params["linear1"]["kernel"], grads["linear1"]["kernel"]
@@ -73,16 +73,17 @@ def run(request: Request) -> Result:
     four = sum(momentum**j for k in range(4) for j in range(k + 1))
     first_move = float(jnp.abs(config.lr * dw).max())
     remarks = (
-        f"{taken}, backward passes before the step: {backward_passes}. The document's second one "
-        f"doubles the gradient: the weight moves by up to {jnp.abs(twice - once).max():.4f} more",
+        f"{taken}, backward passes before the step: {backward_passes}. The document's second pass "
+        "doubles the gradient, which moves the weight by up to "
+        f"{jnp.abs(twice - once).max():.4f} more",
         f"{taken}, steps of momentum by hand on that gradient: {momentum_steps}. The first moves "
         f"the weight by up to {first_move:.4f}, the document's four by up to "
         f"{four * first_move:.4f}",
-        f"the optimiser's cell had run 17 times and stands once; here {config.steps}: the loss "
-        f"before its step goes from {losses[0]:.4f} to {losses[-1]:.4f}",
-        f"{taken}, steps of the loop: {len(loop_losses)}. It overwrites its limits, and takes "
-        f"{loop_steps} steps on all {SAMPLES} samples where {config.epochs * config.batches} on "
-        "mini-batches are meant",
+        f"the notebook had run the optimiser's cell 17 times, here {config.steps}: the loss before "
+        f"the step falls from {losses[0]:.4f} to {losses[-1]:.4f}",
+        f"{taken}, steps of the loop: {len(loop_losses)}. The document's loop overwrites its "
+        f"limits: it takes {loop_steps} steps on all {SAMPLES} samples instead of "
+        f"{config.epochs * config.batches} on mini-batches",
     )
     curve = "the loop as printed" if config.as_printed else "mini-batches"
     curves = {"full batch": losses, f"{curve}, from there": loop_losses}
@@ -92,14 +93,14 @@ def run(request: Request) -> Result:
 def full_batch_steps(epochs: int, batches: int) -> int:
     r"""The number of steps of the document's loop, whose variables overwrite its own limits.
 
-    The outer loop takes its limit once. The inner one is given what its last round left, one batch
-    fewer every time, until there is none:
+    The outer loop reads its limit once. The inner loop reads the number of batches, which each
+    round reduces by one, until none is left:
 
     .. math:: \sum_{k=0}^{n-1} (b - k) = n b - \frac{n (n - 1)}{2}, \quad n = \min(e, b)
 
     Args:
-      epochs: the outer limit :math:`e`.
-      batches: the inner limit :math:`b`.
+      epochs: the limit of the outer loop, :math:`e`.
+      batches: the initial limit of the inner loop, :math:`b`.
 
     Example:
       >>> full_batch_steps(60, 10)

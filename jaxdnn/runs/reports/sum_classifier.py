@@ -1,4 +1,4 @@
-"""What ``jaxdnn run sum-classifier`` does: train, test, list the parameters, save and load them."""
+"""The report of ``jaxdnn run sum-classifier``: train, test, list the parameters, save and load."""
 
 import tempfile
 from pathlib import Path
@@ -36,7 +36,7 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """Train, test by both formulas, then save, load and test again.
+    """Train, test with both formulas, and compare with the saved and reloaded network.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
@@ -108,5 +108,5 @@ def _train(state: TrainState, epochs: Array, key: Array, config: Config, data: S
 
 
 def network(features: int) -> Model:
-    """The network on rows of three features."""
+    """The network of the checkpoints; the number of features is always 3."""
     return MODEL

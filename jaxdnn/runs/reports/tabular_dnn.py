@@ -1,4 +1,4 @@
-"""What ``jaxdnn run tabular-dnn`` does: split, train, test."""
+"""The report of ``jaxdnn run tabular-dnn``: split, train, test."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,20 +37,20 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Inputs:
-    """Input files."""
+    """The table, read from a file or generated."""
 
     csv: Path | None = None
-    """Table with a header: a column of row names, features, a label of 0 or 1 last; plain or .gz.
-    By default a generated one of 759 rows and 8 features."""
+    """CSV file with a header, plain or .gz: row names, features, and last a label of 0 or 1. By
+    default, a generated table with 759 rows and 8 features is used."""
 
     label: str | None = None
-    """Name of the column of labels; by default the last one."""
+    """Name of the label column; by default the last column."""
 
     index_column: str | None = None
-    """Name of the column of row names; by default the first one. '' if there is none."""
+    """Name of the column of row names; by default the first column. '' if there is none."""
 
     def load(self, seed: int, progress: Any = None) -> tuple[Table, str]:
-        """The table, and where it came from in words."""
+        """The table, and a description of its source."""
         if self.csv is None:
             if self.label is not None or self.index_column is not None:
                 raise ConfigError("--label and --index-column name columns of a table; give --csv.")
@@ -64,7 +64,7 @@ class Inputs:
         )
 
     def files(self) -> list[Path]:
-        """The table."""
+        """The input files, which no result may overwrite."""
         return [] if self.csv is None else [self.csv]
 
 
@@ -85,8 +85,8 @@ def run(request: Request) -> Result:
     parts, params, scale = data_and_params(seed, table, standardise=config.standardise)
     if len(np.unique(parts.train_labels)) < 2:
         raise DataError(
-            f"All {len(parts.train_labels)} training rows that seed {seed} draws have the label "
-            f"{parts.train_labels[0, 0]:.0f}; add rows of the other class, or take another --seed."
+            f"All {len(parts.train_labels)} training rows with seed {seed} have the label "
+            f"{parts.train_labels[0, 0]:.0f}; add rows of the other class, or use another --seed."
         )
     preprocessing: dict[str, Any] = {
         "outputs": "probability",
@@ -112,6 +112,7 @@ def run(request: Request) -> Result:
     apply = jax.jit(network(len(table.feature_names)).apply)
     probabilities = np.asarray(apply(params, jnp.asarray(parts.test_features)))
     test_accuracy = accuracy(probabilities, parts.test_labels)
+    # The accuracy without learning, for comparison: always predict the more frequent class.
     base_rate = max(parts.test_labels.mean(), 1 - parts.test_labels.mean())
     figures = {
         "tabular_dnn.accuracy": {"value": test_accuracy, "larger_class": base_rate},
@@ -120,8 +121,8 @@ def run(request: Request) -> Result:
     remarks = []
     if config.batch_size is not None:
         remarks.append(
-            "mini-batches: the document's listing never defines its loss; the mean binary "
-            "cross-entropy of its full-batch listing is taken"
+            "the document's mini-batch listing does not define its loss; the mean binary "
+            "cross-entropy of its full-batch listing is used"
         )
     name = "all training rows" if config.batch_size is None else f"{steps} mini-batches an epoch"
     return Result(

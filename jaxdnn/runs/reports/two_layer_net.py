@@ -1,4 +1,4 @@
-"""What ``jaxdnn run two-layer-net`` does: the run by hand beside the automatic one."""
+"""The report of ``jaxdnn run two-layer-net``: gradients by hand and automatic ones."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ Inputs = NoInputs
 
 
 def run(request: Request) -> Result:
-    """Both runs' losses, and how far the two gradients are apart at the initial weights.
+    """Report the losses of both runs, and the gradients' difference at the initial weights.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits.
@@ -63,19 +63,20 @@ def run(request: Request) -> Result:
     }
     if config.as_printed:
         by_hand_remark = (
-            f"clamped gradient: the backward pass by hand misses w1's gradient by "
-            f"{errors['w1']:.0%} (w2's by {errors['w2']:.0e}); of the hidden layer's "
-            f"{zeroed.size:,} entries, {int(zeroed.sum()):,} of active units are set to 0 and "
-            f"{int(passed.sum()):,} of inactive ones are let through. --no-as-printed masks instead"
+            f"the document clamps the hidden gradient: the backward pass by hand has a relative "
+            f"error of {errors['w1']:.0%} in w1's gradient and of {errors['w2']:.0e} in w2's. Of "
+            f"{zeroed.size:,} entries, {int(zeroed.sum()):,} of active units are set to 0, and "
+            f"{int(passed.sum()):,} of inactive units are kept. --no-as-printed masks instead"
         )
     else:
         by_hand_remark = (
-            f"masked gradient, as meant: the backward pass by hand agrees with grad to "
-            f"{max(errors.values()):.0e}; the document clamps instead, and misses"
+            f"masked gradient, as meant: the backward pass by hand agrees with jax.grad to "
+            f"{max(errors.values()):.0e}; the document clamps instead, which is wrong"
         )
     module_remark = (
-        "a module's own backward: torch never calls it; the module's gradients are those of its "
-        f"forward pass, {float(module_error):.0e} from grad's"
+        "torch never calls the backward method that the document's module defines; the module's "
+        f"gradients are those of its forward pass, and differ from jax.grad's by "
+        f"{float(module_error):.0e}"
     )
     label = "by hand, clamped" if config.as_printed else "by hand, masked"
     curves = {label: losses, "automatic": true_losses}
