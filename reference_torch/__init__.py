@@ -1,9 +1,9 @@
-"""The tutorials' workflows in idiomatic PyTorch: the mirror of `jaxdnn`, and its oracle.
+"""The tutorials' workflows in idiomatic PyTorch: the mirror of `jaxdnn`, and its reference.
 
-Lessons are in `workflows`, with the names they have in `jaxdnn`, and share the loop of `training`.
-Where JAX passes state in and returns it, torch changes it in place: a module, an optimiser, the
-global random generator. `parity` is the torch half of the verifier, of which `TorchRun` and
-`record` are for users. Nothing here imports JAX.
+The lessons are in `workflows`, with the same names as in `jaxdnn`, and train with the loop in
+`training`. Where JAX functions take and return state, torch changes it in place: a module, an
+optimiser, the global random generator. `parity` is the torch half of the verifier; its public names
+are `TorchRun` and `record`. Nothing here imports JAX. Start with `workflows.mnist_dnn`.
 """
 
 from reference_torch.parity.recording import record

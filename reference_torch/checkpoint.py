@@ -1,4 +1,4 @@
-"""Trained parameters on disk: the safetensors of `jaxdnn.runs.checkpoint`, from torch's side."""
+"""Checkpoints in torch: the safetensors files of `jaxdnn.runs.checkpoint`."""
 
 import json
 import os
@@ -12,23 +12,23 @@ __all__ = ["load", "read_metadata", "save"]
 
 
 def save(path: str | os.PathLike[str], model: nn.Module, *, metadata: dict[str, Any]) -> None:
-    """Write a module's ``state_dict``.
+    """Write a module's ``state_dict`` to a safetensors file.
 
     Args:
       path: the file to write.
-      model: what is saved.
-      metadata: what a reader needs to use it, anything that JSON holds.
+      model: the module to save.
+      metadata: a JSON object with what a reader needs to use the parameters.
     """
     header = {"format": "pt", "jaxdnn": json.dumps(metadata)}
     safetensors.torch.save_file(model.state_dict(), path, header)
 
 
 def load(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any]:
-    """Read what `save` or `jaxdnn.runs.checkpoint.save` wrote into a module, which is changed.
+    """Load the parameters that `save` or `jaxdnn.runs.checkpoint.save` wrote into a module.
 
     Args:
       path: the file to read.
-      model: of the same names and shapes.
+      model: a module with the same parameter names and shapes; changed in place.
 
     Returns:
       The metadata.
@@ -41,6 +41,6 @@ def load(path: str | os.PathLike[str], model: nn.Module) -> dict[str, Any]:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What was written beside the parameters."""
+    """The metadata of a checkpoint; empty for a file without jaxdnn's."""
     with safetensors.safe_open(path, framework="pt") as file:
         return json.loads((file.metadata() or {}).get("jaxdnn", "{}"))

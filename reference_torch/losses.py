@@ -1,4 +1,4 @@
-"""Losses, as torch defines them."""
+"""torch's losses under the names that they have in `jaxdnn.losses`."""
 
 from torch.nn.functional import binary_cross_entropy as bce
 from torch.nn.functional import binary_cross_entropy_with_logits as bce_with_logits

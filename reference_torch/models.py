@@ -1,4 +1,4 @@
-"""The multilayer perceptron and the single layer of the lessons, as modules."""
+"""Modules: a multilayer perceptron and a single linear layer."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Linear(nn.Module):
-    """One affine map, or a linear one, called ``linear``."""
+    """One linear layer, with or without a bias, as the submodule ``linear``."""
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
         super().__init__()
@@ -32,13 +32,13 @@ class Linear(nn.Module):
 
 
 class MLP(nn.Module):
-    """A multilayer perceptron, written as the tutorials do: one ``nn.Sequential`` named ``net``.
+    """A multilayer perceptron as one ``nn.Sequential`` named ``net``, as in the tutorials.
 
     Args:
-      sizes: widths from the input to the output.
-      activation: makes the module between two affine maps.
-      final_activation: makes the module after the last one.
-      flatten: begin with ``nn.Flatten``, which shifts the layers' numbers by one.
+      sizes: the widths of the layers, from the input to the output.
+      activation: a constructor of the modules between two linear layers.
+      final_activation: a constructor of the module after the last linear layer.
+      flatten: whether to begin with ``nn.Flatten``, which shifts the numbers of the layers by one.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class MLP(nn.Module):
 
 
 def linear(in_features: int, out_features: int, *, bias: bool = True) -> Linear:
-    """One affine map with torch's default initialisation."""
+    """One linear layer with torch's default initialisation."""
     return Linear(in_features, out_features, bias=bias)
 
 
@@ -73,7 +73,7 @@ def mlp(
     final_activation: Callable[[], nn.Module] = nn.Identity,
     flatten: bool = False,
 ) -> MLP:
-    """A multilayer perceptron with torch's default initialisation.
+    """A multilayer perceptron with torch's default initialisation; see `MLP`.
 
     Example:
       >>> module = mlp((784, 32, 10), flatten=True)
@@ -85,11 +85,11 @@ def mlp(
 
 
 def load_params(model: M, params: Mapping[str, np.ndarray]) -> M:
-    """Give a module the parameters of another one, a state_dict of NumPy arrays.
+    """Load a ``state_dict`` of NumPy arrays into a module.
 
     Args:
-      model: changed in place; it takes the arrays' dtype too.
-      params: arrays by name, as many as the module has parameters.
+      model: the module; changed in place, and converted to the dtype of the arrays.
+      params: the arrays by name, one for each parameter of the module.
 
     Returns:
       The module.

@@ -1,4 +1,4 @@
-"""The training loop as torch writes it: the module and the optimiser are changed in place."""
+"""The training loop in torch's idiom: it changes the module and the optimiser in place."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
-"""What yields inputs and labels, again in every epoch: a ``DataLoader``."""
+"""An iterable over pairs of inputs and labels, iterated once per epoch: a ``DataLoader``."""
 
 Criterion = nn.Module
 """``criterion(outputs, labels) -> scalar``, as in ``torch.nn``."""
@@ -27,12 +27,12 @@ Device = torch.device | str
 
 
 class History(NamedTuple):
-    """What a run of several epochs reports.
+    """The history of a run.
 
     Attributes:
-      losses: of every step, before its update, shape ``(epochs, steps)``.
-      test_accuracy: after every epoch, between 0 and 1, shape ``(epochs,)``; None where nothing is
-        evaluated.
+      losses: the loss of every step before its update, shape ``(epochs, steps)``.
+      test_accuracy: the accuracy after every epoch, between 0 and 1, shape ``(epochs,)``; None
+        without an evaluation.
     """
 
     losses: torch.Tensor
@@ -40,11 +40,11 @@ class History(NamedTuple):
 
 
 class StepInfo(NamedTuple):
-    """What a step written by hand reports.
+    """The loss and the gradients of a step that is written by hand.
 
     Attributes:
-      loss: before the update.
-      grads: a tensor, or tensors by name, as they were before the update.
+      loss: the loss before the update.
+      grads: the gradients before the update, as a tensor or as tensors by name.
     """
 
     loss: torch.Tensor
@@ -58,20 +58,20 @@ def train_epoch(
     loader: Batches,
     device: Device = "cpu",
 ) -> torch.Tensor:
-    """A step on every batch of a loader.
+    """One training step on every batch of a loader.
 
-    In JAX a step takes a state and returns the next one. Here it changes the parameters that the
-    model and the optimiser both hold.
+    In JAX a step takes a state and returns the next one. Here it changes the parameters, which the
+    model and the optimiser share.
 
     Args:
-      model: on ``device``; changed in place.
-      criterion: of its outputs and the labels.
-      optimizer: over its parameters.
-      loader: the batches.
-      device: where each batch goes.
+      model: the module, on ``device``; changed in place.
+      criterion: ``criterion(outputs, labels) -> scalar``.
+      optimizer: an optimiser of the model's parameters; changed in place.
+      loader: the batches of inputs and labels.
+      device: the device to which each batch is moved.
 
     Returns:
-      The loss of every step before its update.
+      The loss of every step before its update, shape ``(steps,)``.
 
     Example:
       >>> model = nn.Linear(1, 1, bias=False)
@@ -90,7 +90,7 @@ def train_epoch(
         loss = criterion(model(x), y)
         loss.backward()
         optimizer.step()
-        losses.append(loss.detach())
+        losses.append(loss.detach())  # not .item(), which would wait for a GPU at every step
     return torch.stack(losses)
 
 
@@ -104,19 +104,19 @@ def fit(
     evaluate: Callable[[], float] | None = None,
     device: Device = "cpu",
 ) -> History:
-    """Epochs of `train_epoch`, each followed by an evaluation.
+    """Train for several epochs, with an optional evaluation after each.
 
     Args:
       model: as in `train_epoch`.
       criterion: as in `train_epoch`.
       optimizer: as in `train_epoch`.
-      loader: as in `train_epoch`; a list of one batch for steps on all the data.
-      epochs: how many.
-      evaluate: the test accuracy of the model as it is then; None for none.
+      loader: as in `train_epoch`; a list of a single batch for full-batch steps.
+      epochs: the number of epochs.
+      evaluate: a function that returns the current test accuracy; None for no evaluation.
       device: as in `train_epoch`.
 
     Returns:
-      The history.
+      The losses and test accuracies.
     """
     losses, test_accuracy = [], []
     for _ in range(epochs):
@@ -128,15 +128,15 @@ def fit(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, loader: Batches, device: Device = "cpu") -> float:
-    """The fraction of samples whose largest output is the labelled class.
+    """The fraction of samples whose largest output is at the labelled class.
 
     Args:
-      model: a classifier, on ``device``.
-      loader: the samples in batches.
-      device: where each batch goes.
+      model: a classifier, on ``device``; set to evaluation mode.
+      loader: the batches of inputs and labels.
+      device: the device to which each batch is moved.
 
     Returns:
-      A number between 0 and 1.
+      The accuracy, between 0 and 1.
 
     Example:
       >>> accuracy(nn.Identity(), [(torch.eye(4), torch.tensor([0, 1, 2, 0]))])

@@ -1,5 +1,5 @@
-"""Data sets, loaders and splits.
+"""Data sets, loaders and splits, with random numbers from torch's global generator.
 
-torch's own where it has them, drawn from its global generator; `synthetic` makes the documents'
-generated data, and `paired_files` is a data set of the user's own.
+`batches` has torch's own classes, `synthetic` generates the documents' artificial data sets, and
+`paired_files` is an example of a custom data set.
 """

@@ -1,4 +1,4 @@
-"""Data sets, batches and splits: torch's own."""
+"""torch's data sets, loaders and splits, under the names of `jaxdnn.data.batches`."""
 
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
 

@@ -1,4 +1,4 @@
-"""A table and a text file that belong together, line by line."""
+"""A data set of a CSV file and a text file, paired line by line."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ __all__ = ["PairedFiles"]
 
 
 class PairedFiles(Dataset):
-    """Samples of a CSV row and a line of text, indexed in step.
+    """A data set whose sample is a row of a CSV file and the same line of a text file.
 
     Args:
       csv_file: a table with a header.
-      text_file: as many lines as the table has rows.
+      text_file: a text file with one line for each row of the table.
 
     Raises:
-      ValueError: the lengths differ.
+      ValueError: the numbers of rows and lines differ.
     """
 
     def __init__(self, csv_file: str | os.PathLike[str], text_file: str | os.PathLike[str]) -> None:

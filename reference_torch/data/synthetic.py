@@ -1,4 +1,4 @@
-"""The tutorials' generated data sets, from torch's global generator."""
+"""The tutorials' generated data sets, with torch's global random generator."""
 
 from typing import NamedTuple
 
@@ -9,21 +9,21 @@ __all__ = ["Line", "Split", "Sums", "line", "split", "sums"]
 
 
 class Line(NamedTuple):
-    """Samples of a plane with noise."""
+    """Samples of a linear function of the features, with Gaussian noise."""
 
     features: torch.Tensor
     labels: torch.Tensor
 
 
 class Sums(NamedTuple):
-    """Samples in classes by the sum of their features."""
+    """Samples with one of three classes, given by the sum of the features."""
 
     features: torch.Tensor
     one_hot: torch.Tensor
 
 
 class Split(NamedTuple):
-    """A data set in two parts."""
+    """A data set, split into a training and a test part."""
 
     train_features: torch.Tensor
     train_labels: torch.Tensor
@@ -34,7 +34,7 @@ class Split(NamedTuple):
 def line(
     samples: int, *, w: tuple[float, ...] = (2.0, -3.4), b: float = 4.2, noise: float = 0.01
 ) -> Line:
-    """A plane with noise: y = X w + b + ε."""
+    """Samples of a linear function with Gaussian noise: ``y = X w + b + ε``."""
     features = torch.normal(0.0, 1.0, (samples, len(w)))
     labels = features @ torch.tensor(w) + b
     labels += torch.normal(0.0, noise, labels.shape)
@@ -42,7 +42,7 @@ def line(
 
 
 def sums(samples: int) -> Sums:
-    """Three uniform features, and a class: a sum below 1, between 1 and 2, or above 2."""
+    """Three uniform features, and their sum's class: below 1, between 1 and 2, or above 2."""
     x1, x2, x3 = torch.rand(samples, 1), torch.rand(samples, 1), torch.rand(samples, 1)
     total = x1 + x2 + x3
     classes = torch.cat([total < 1, (total > 1) & (total < 2), total > 2], dim=1)
@@ -50,7 +50,7 @@ def sums(samples: int) -> Sums:
 
 
 def split(features: torch.Tensor, labels: torch.Tensor, *, train_share: float = 0.7) -> Split:
-    """Permute the samples, then cut them in two."""
+    """Split a data set at random into a training and a test part."""
     count = int(len(features) * train_share)
     samples = TensorDataset(features, labels)
     train, test = random_split(samples, [count, len(features) - count])

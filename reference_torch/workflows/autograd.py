@@ -28,10 +28,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     norm_limit: float = 1000.0
-    """The Jacobian's example doubles a vector until its Euclidean norm reaches this."""
+    """Euclidean norm at which the example of the Jacobian stops doubling its vector."""
 
 
 def power(x: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def power(x: torch.Tensor) -> torch.Tensor:
 
 
 def power_gradient(x: torch.Tensor) -> torch.Tensor:
-    """``2x``. torch asks for the gradient of a value; JAX for that of a function, at a point."""
+    """``2x``. torch differentiates a computed value, JAX a function at a point."""
     x = x.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(power(x), x)
     return gradient
@@ -53,7 +53,7 @@ def sigmoid_cross_entropy(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def sigmoid_cross_entropy_gradient(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """The derivative with respect to the label ``y``, which is marked: ``-x²``."""
+    """``-x²``, the derivative with respect to ``y``, the tensor that requires a gradient."""
     y = y.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(sigmoid_cross_entropy(x, y), y)
     return gradient
@@ -65,7 +65,7 @@ def mean_of_squares(x: torch.Tensor) -> torch.Tensor:
 
 
 def mean_of_squares_gradient(x: torch.Tensor) -> torch.Tensor:
-    """``6(x + 2)`` divided by the number of entries; ``backward`` leaves it on the tensor."""
+    """``6(x + 2) / n`` for ``n`` entries; ``backward`` stores it in ``x.grad``."""
     x = x.detach().requires_grad_()
     mean_of_squares(x).backward()
     assert x.grad is not None  # None before backward
@@ -73,9 +73,9 @@ def mean_of_squares_gradient(x: torch.Tensor) -> torch.Tensor:
 
 
 def doubled(x: torch.Tensor, norm_limit: float) -> tuple[torch.Tensor, int]:
-    """``2x``, doubled until its norm reaches a limit; and how often it was doubled.
+    """``2x``, doubled until its norm reaches a limit; and the number of doublings.
 
-    Python's ``while`` does: torch records whichever operations ran.
+    A Python ``while`` is sufficient, because torch records the operations that are executed.
     """
     y, doublings = 2 * x, 0
     while y.detach().norm() < norm_limit:
@@ -84,7 +84,7 @@ def doubled(x: torch.Tensor, norm_limit: float) -> tuple[torch.Tensor, int]:
 
 
 class Products(NamedTuple):
-    """A vector function's derivative in four forms."""
+    """The derivative of a vector function: two products with a vector, and the Jacobian twice."""
 
     vector_jacobian: torch.Tensor  # vᵀ J, what y.backward(v) leaves in x.grad
     jacobian_vector: torch.Tensor  # J v
@@ -93,7 +93,7 @@ class Products(NamedTuple):
 
 
 def jacobian_products(x: torch.Tensor, v: torch.Tensor, norm_limit: float) -> Products:
-    """The derivative of `doubled`: products with a vector, and the full Jacobian both ways."""
+    """The derivative of `doubled`: products with a vector, and the Jacobian in both modes."""
 
     def function(x: torch.Tensor) -> torch.Tensor:
         return doubled(x, norm_limit)[0]
@@ -101,7 +101,7 @@ def jacobian_products(x: torch.Tensor, v: torch.Tensor, norm_limit: float) -> Pr
     x = x.detach().requires_grad_()
     function(x).backward(v)
     assert x.grad is not None
-    # The other three are functions of a function, as in JAX.
+    # The other three transform a function, as in JAX.
     _, jacobian_vector, *_ = torch.func.jvp(function, (x.detach(),), (v,))
     jacobian = torch.autograd.functional.jacobian
     by_rows = jacobian(function, x.detach())
@@ -110,14 +110,14 @@ def jacobian_products(x: torch.Tensor, v: torch.Tensor, norm_limit: float) -> Pr
 
 
 def untracked(x: torch.Tensor) -> torch.Tensor:
-    """The sum of ``x² + x²``, the second of which is computed without a record."""
+    """The sum of ``x² + x²``; autograd does not record the second term."""
     with torch.no_grad():
         constant = x**2
     return (x**2 + constant).sum()
 
 
 def untracked_gradient(x: torch.Tensor) -> torch.Tensor:
-    """``2x``: nothing comes through the part that is not tracked."""
+    """``2x``: the term that is not recorded is a constant."""
     x = x.detach().requires_grad_()
     untracked(x).backward()
     assert x.grad is not None

@@ -1,4 +1,4 @@
-"""Data sets of several tensors, in shuffled batches, and split in two.
+"""Data sets of several tensors, shuffled batches, and a split into two parts.
 
 The mirror of `jaxdnn.workflows.data_loading`: read the two side by side.
 """
@@ -16,13 +16,13 @@ __all__ = ["Config", "Normals", "loader", "normals", "split"]
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     batch_size: int = 120
-    """Samples a batch."""
+    """Samples per batch."""
 
     drop_last: bool = False
-    """Leave out the last batch where it is smaller."""
+    """Drop the last batch if it is smaller."""
 
     train_share: float = 0.7
     """Fraction of the samples in the first part of the split."""
@@ -37,9 +37,9 @@ class Normals(NamedTuple):
 
 
 def normals(seed: int) -> Normals:
-    """The document's tensors. It builds the network of `momentum_sgd` before it draws them.
+    """The document's tensors, drawn after the initial parameters of `momentum_sgd`'s network.
 
-    The seed is of torch's global generator, from which the layers draw too.
+    Both come from torch's global generator, which ``seed`` initialises.
     """
     torch.manual_seed(seed)
     ThreeLayer()
@@ -47,10 +47,10 @@ def normals(seed: int) -> Normals:
 
 
 def loader(samples: Dataset[Any], config: Config) -> DataLoader[Any]:
-    """The samples in batches; every pass draws another permutation."""
+    """A loader of shuffled batches; every pass over it draws a new permutation."""
     return DataLoader(samples, config.batch_size, shuffle=True, drop_last=config.drop_last)
 
 
 def split(samples: Dataset[Any], config: Config) -> list[Subset[Any]]:
-    """The samples in two parts, for training and for the test."""
+    """The samples, split at random into a training and a test part."""
     return random_split(samples, [config.train_share, 1 - config.train_share])

@@ -1,7 +1,7 @@
 """LeNet on handwritten digits.
 
-The mirror of `jaxdnn.workflows.lenet`: read the two side by side. The loop is that of
-`reference_torch.workflows.mnist_dnn`; only the network is another one.
+The mirror of `jaxdnn.workflows.lenet`: read the two side by side. Only the network differs from
+`reference_torch.workflows.mnist_dnn`.
 """
 
 from collections.abc import Sequence
@@ -32,19 +32,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Config(mnist_dnn.Config):
-    """Hyperparameters: the document's optimiser. It does not say how long to train."""
+    """Hyperparameters: the document's, except ``epochs``, which it does not state."""
 
     epochs: int = 1
     """Passes over the 60,000 training images."""
 
     momentum: float = 0.9
-    """Fraction of the last step's velocity that the next one keeps."""
+    """Fraction of the velocity that the next step keeps."""
 
 
 class LeNet(nn.Module):
-    """Two convolutions with max-pooling, then affine maps 400-120-84-10, relu between.
+    """Two convolutions with max-pooling, then linear layers 400-120-84-10, with relu.
 
-    Channels come first, so ``flatten`` gives the 400 features channel by channel.
+    Images are NCHW, so ``flatten`` orders the 400 features by channel; in JAX they are NHWC.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class LeNet(nn.Module):
         self.fc3 = nn.Linear(84, 10)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The scores of the ten classes, of images of shape ``(batch, 1, 32, 32)``."""
+        """The scores of ten classes for images of shape ``(batch, 1, 32, 32)``."""
         maps = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
         maps = functional.max_pool2d(functional.relu(self.conv2(maps)), 2)
         hidden = functional.relu(self.fc1(maps.flatten(1)))
@@ -74,22 +74,22 @@ def init(config: Config = Config()) -> LeNet:
 
 
 def pad(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Normalised images with two more pixels of background on every side, and one channel."""
+    """Normalised images, padded by two pixels on every side, with a channel axis."""
     return normalise(functional.pad(images, (2, 2, 2, 2)), dtype).unsqueeze(1)
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """The scores of the ten classes, of images given as bytes."""
+    """The scores of ten classes for images as bytes, shape ``(batch, 28, 28)``."""
     return model(pad(images, next(model.parameters()).dtype))
 
 
 def convolve(convolution: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
-    """The feature maps of the first layer alone, the document's smallest module."""
+    """The feature maps of the first convolution, the document's first module."""
     return convolution(pad(images, convolution.weight.dtype))
 
 
 criterion = nn.CrossEntropyLoss()
-"""Mean cross-entropy of a batch's scores."""
+"""Mean cross-entropy of scores and class labels."""
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -100,7 +100,7 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 def fit(
     seed: int, config: Config, data: Sequence[np.ndarray], *, device: Device = "cpu"
 ) -> tuple[nn.Module, History]:
-    """A whole run; see `reference_torch.workflows.mnist_dnn.fit`."""
+    """A complete run; see `reference_torch.workflows.mnist_dnn.fit`."""
     torch.manual_seed(seed)
     model = init(config).to(device)
     loader, test_loader = mnist_dnn.batches(data, config, transform=pad)

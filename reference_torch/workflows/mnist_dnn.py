@@ -1,7 +1,8 @@
 """Handwritten digits with a deep network: the MNIST DNN.
 
 The mirror of `jaxdnn.workflows.mnist_dnn`: read the two side by side. Here a run is a sequence of
-calls that change the model, the optimiser and the global random generator; there it is a function.
+calls that change the model, the optimiser and the global random generator; there it is one
+function.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -44,20 +45,20 @@ class Config:
     """Learning rate of SGD."""
 
     momentum: float = 0.5
-    """Fraction of the last step's velocity that the next one keeps."""
+    """Fraction of the velocity that the next step keeps."""
 
     weight_decay: float = 0.0
-    """L2 penalty: this fraction of each parameter is added to its gradient."""
+    """L2 penalty: this multiple of each parameter is added to its gradient."""
 
     initial_scale: float = 1.0
-    """Factor on the initial parameters, which otherwise are torch's."""
+    """Factor on torch's default initial parameters."""
 
     batch_size: int = 64
-    """Images a step; the last step of an epoch takes what is left."""
+    """Images per step; the last batch of an epoch may be smaller."""
 
 
 class DNN(nn.Module):
-    """784-512-256-128-64-10, relu between the affine maps. The module owns its parameters."""
+    """784-512-256-128-64-10 with relu between the layers. The module owns its parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +72,7 @@ class DNN(nn.Module):
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Ten scores for each image."""
+        """The scores of ten classes for each image."""
         return self.net(images)
 
 
@@ -90,12 +91,12 @@ def normalise(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch
 
 
 def predict(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Ten scores for each image, given as bytes."""
+    """The scores of ten classes for images as bytes, shape ``(batch, 28, 28)``."""
     return model(normalise(images, next(model.parameters()).dtype))
 
 
 criterion = nn.CrossEntropyLoss()
-"""Mean cross-entropy of a batch's scores."""
+"""Mean cross-entropy of scores and class labels."""
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -115,13 +116,13 @@ def batches(
     transform: Callable[[torch.Tensor], torch.Tensor] = normalise,
     sampler: Iterable[int] | None = None,
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Loaders of the training and the test images; JAX indexes the arrays inside its program.
+    """Loaders of the training and the test set; in JAX the program indexes the arrays itself.
 
     Args:
-      data: training images and labels, test images and labels, as bytes.
-      config: the batch size.
-      transform: images for the network.
-      sampler: the training samples of each epoch, in their order; shuffled by default.
+      data: training images, training labels, test images and test labels, as bytes.
+      config: gives the batch size.
+      transform: a function from images as bytes to the inputs of the network.
+      sampler: the indices of the training samples of each epoch; by default a random permutation.
     """
     images, labels, test_images, test_labels = map(torch.tensor, data)
     train = TensorDataset(transform(images), labels.long())
@@ -133,7 +134,7 @@ def batches(
 def fit(
     seed: int, config: Config, data: Sequence[np.ndarray], *, device: Device = "cpu"
 ) -> tuple[nn.Module, History]:
-    """A whole run: initial parameters, every epoch, every evaluation.
+    """A complete run: initialise, then train and evaluate in every epoch.
 
     Example:
       >>> generator = np.random.default_rng(0)

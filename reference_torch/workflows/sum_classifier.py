@@ -1,4 +1,4 @@
-"""Three classes by the sum of three numbers.
+"""Classify three numbers by their sum.
 
 The mirror of `jaxdnn.workflows.sum_classifier`: read the two side by side.
 """
@@ -30,20 +30,20 @@ class Config:
     """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 1000
-    """Steps, each on all training samples."""
+    """Full-batch steps."""
 
     lr: float = 0.01
     """Learning rate of SGD."""
 
     samples: int = 10_000
-    """Samples that are generated; 70% are for training."""
+    """Samples to generate; 70% are for training."""
 
     as_printed: bool = True
-    """Report the accuracy by the document's formula; otherwise the fraction of right classes."""
+    """Report the accuracy by the document's formula; otherwise the fraction of correct classes."""
 
 
 class DNN(nn.Module):
-    """3-5-5-5-3, relu between the affine maps."""
+    """3-5-5-5-3 with relu between the layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,19 +55,19 @@ class DNN(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Three outputs for each sample."""
+        """The outputs of three classes for each sample."""
         return self.net(x)
 
 
 def data_and_params(seed: int, samples: int) -> tuple[Split, DNN]:
-    """Samples, their split and the network: all from the global generator, in this order."""
+    """The split samples and the network, drawn from the global generator in this order."""
     torch.manual_seed(seed)
     data = synthetic.split(*synthetic.sums(samples))
     return data, DNN()
 
 
 criterion = nn.MSELoss()
-"""The mean squared error, here against the one-hot classes."""
+"""The mean squared error of outputs and one-hot classes."""
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
@@ -78,7 +78,7 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 def fit(
     seed: int, config: Config, data: Split, *, device: Device = "cpu"
 ) -> tuple[nn.Module, History]:
-    """A whole run, every step on all training samples.
+    """A complete run of full-batch steps.
 
     Example:
       >>> data, _ = data_and_params(0, 100)
@@ -101,7 +101,7 @@ def accuracy(outputs: torch.Tensor, one_hot: torch.Tensor) -> float:
 
 
 def accuracy_as_printed(outputs: torch.Tensor, one_hot: torch.Tensor) -> float:
-    """The document's formula: columns where any row is largest become 1 in every row."""
+    """The document's formula, which sets the column of every predicted class to 1 in all rows."""
     filled = outputs.clone()  # assigned in place below
     filled[:, outputs.argmax(1)] = 1
     filled[filled != 1] = 0

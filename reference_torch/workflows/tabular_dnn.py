@@ -1,4 +1,4 @@
-"""A deep network on a table: two classes, all rows at once or in mini-batches.
+"""A deep network for binary classification of a table, full-batch or with mini-batches.
 
 The mirror of `jaxdnn.workflows.tabular_dnn`: read the two side by side.
 """
@@ -32,20 +32,20 @@ class Config:
     """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 5000
-    """Passes over the training rows; the document takes 500 with mini-batches."""
+    """Passes over the training rows; the document uses 500 with mini-batches."""
 
     lr: float = 0.005
     """Learning rate of Adam."""
 
     batch_size: int | None = None
-    """Rows a step, shuffled in every epoch, 128 in the document; None for all rows."""
+    """Rows per step, shuffled in every epoch (128 in the document); None for all rows."""
 
     standardise: bool = False
-    """Give every feature mean 0 and standard deviation 1 over the training rows."""
+    """Scale every feature to mean 0 and standard deviation 1 over the training rows."""
 
 
 class DNN(nn.Module):
-    """``features``-32-8-4-1, a sigmoid after every layer."""
+    """``features``-32-8-4-1 with a sigmoid after every layer."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -62,20 +62,20 @@ class DNN(nn.Module):
 
 
 def network(features: int) -> DNN:
-    """A network whose parameters are drawn now; in JAX it has none until it is given some."""
+    """A network with its initial parameters; in JAX a network holds no parameters."""
     return DNN(features)
 
 
 def data_and_params(
     seed: int, features: torch.Tensor, labels: torch.Tensor, *, standardise: bool = False
 ) -> tuple[Split, DNN]:
-    """The split and the network, in this order.
+    """Split the rows and create the network, with random numbers in this order.
 
     Args:
-      seed: of the global generator.
-      features: of all rows.
-      labels: of all rows.
-      standardise: whether features are standardised, by the training rows' statistics.
+      seed: the seed of the global generator.
+      features: the features of all rows, shape ``(rows, features)``.
+      labels: the labels of all rows, shape ``(rows,)``.
+      standardise: whether to standardise the features with the training rows' statistics.
 
     Returns:
       The two parts, and the network.
@@ -85,7 +85,7 @@ def data_and_params(
     model = network(features.shape[1])
     if standardise:
         mean, std = data.train_features.mean(0), data.train_features.std(0, correction=0)
-        std[std == 0] = 1
+        std[std == 0] = 1  # a constant feature becomes 0
         data = data._replace(
             train_features=(data.train_features - mean) / std,
             test_features=(data.test_features - mean) / std,
@@ -103,7 +103,7 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 def batches(data: Split, config: Config, device: Device = "cpu") -> Batches:
-    """The training rows in shuffled batches, or all of them as one batch."""
+    """A loader of shuffled training rows, or all of them as a single batch."""
     if config.batch_size is None:
         return [(data.train_features.to(device), data.train_labels.to(device))]
     rows = TensorDataset(data.train_features, data.train_labels)
@@ -113,7 +113,7 @@ def batches(data: Split, config: Config, device: Device = "cpu") -> Batches:
 def fit(
     seed: int, config: Config, data: Split, *, device: Device = "cpu"
 ) -> tuple[nn.Module, History]:
-    """A whole run: initial parameters, shuffles, every step."""
+    """A complete run: initialise, then train for all epochs."""
     torch.manual_seed(seed)
     model = network(data.train_features.shape[1]).to(device)
     history = training.fit(
@@ -128,5 +128,5 @@ def fit(
 
 
 def accuracy(probabilities: torch.Tensor, labels: torch.Tensor) -> float:
-    """The fraction of rows on the right side of 0.5."""
+    """The fraction of rows whose probability is on the correct side of 0.5."""
     return ((probabilities >= 0.5) == labels).double().mean().item()

@@ -29,16 +29,16 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Config:
-    """The document's settings."""
+    """Hyperparameters; the defaults are the document's."""
 
     epochs: int = 20
-    """Steps, each on all the data."""
+    """Full-batch steps."""
 
     lr: float = 1e-6
     """Learning rate."""
 
     as_printed: bool = True
-    """Clamp the gradient by hand as the document does; otherwise mask it, as is meant."""
+    """Clamp the gradient by hand as in the document; otherwise mask it, as is correct."""
 
 
 def data_and_params(seed: int) -> tuple[torch.Tensor, torch.Tensor, Weights]:
@@ -56,12 +56,12 @@ class TwoLayer(nn.Module):
         return (x @ w1).clamp(min=0) @ w2
 
     def backward(self) -> None:
-        """Never called by autograd, which knows its own way back."""
+        """Never called: autograd differentiates ``forward``."""
         raise AssertionError
 
 
 forward = TwoLayer()
-"""``relu(x w1) w2``: without weights of its own, a module is a function."""
+"""``relu(x w1) w2``; a module without weights is a function."""
 
 
 def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -73,9 +73,9 @@ def loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def gradients_by_hand(
     weights: Weights, x: torch.Tensor, y: torch.Tensor, *, as_printed: bool
 ) -> tuple[torch.Tensor, Weights, torch.Tensor]:
-    """The loss, its derivatives, and the hidden layer's gradient, written out.
+    """The loss, its gradients, and the gradient of the hidden layer, by the chain rule.
 
-    With ``as_printed`` the hidden layer's gradient is clamped at 0, which is not what relu does.
+    With ``as_printed`` the hidden layer's gradient is clamped at 0, which is not relu's derivative.
     """
     before = x.mm(weights["w1"])
     hidden = before.clamp(min=0)
@@ -93,7 +93,7 @@ def gradients_by_hand(
 def step_by_hand(
     weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float, as_printed: bool
 ) -> StepInfo:
-    """One step along the gradients by hand; the weights are changed in place."""
+    """One step with the gradients by hand; the weights are changed in place."""
     value, grads, _ = gradients_by_hand(weights, x, y, as_printed=as_printed)
     with torch.no_grad():
         for name, weight in weights.items():
@@ -102,7 +102,7 @@ def step_by_hand(
 
 
 def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:
-    """The same along the gradients that ``backward`` leaves on the weights."""
+    """One step with the gradients that ``backward`` stores in the weights, in place."""
     value = loss(weights, x, y)
     value.backward()
     grads = {}
@@ -111,14 +111,14 @@ def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> St
             assert weight.grad is not None
             grads[name] = weight.grad
             weight -= lr * weight.grad
-            weight.grad = None  # backward adds to what is there
+            weight.grad = None  # backward accumulates into an existing gradient
     return StepInfo(value.detach(), grads)
 
 
 def train(
     weights: Weights, x: torch.Tensor, y: torch.Tensor, config: Config, *, by_hand: bool
 ) -> torch.Tensor:
-    """Every step of a run, which changes the weights; the loss before every step."""
+    """A complete run, which changes the weights; the loss before every step."""
     losses = []
     for _ in range(config.epochs):
         if by_hand:
@@ -130,4 +130,4 @@ def train(
 
 
 sequential_criterion = nn.MSELoss(reduction="sum")
-"""The sum of squared errors, of the outputs of any module: an ``nn.Sequential``, say."""
+"""The sum of squared errors of any module's outputs, such as an ``nn.Sequential``."""
