@@ -1,13 +1,13 @@
-"""One command for a machine with a GPU: python3 scripts/gpu_check.py --data-dir MNIST.
+"""Checks and benchmarks on a GPU: python3 scripts/gpu_check.py --data-dir MNIST.
 
-It checks the devices and the compiler, compares training steps with torch, with matrix products in
-full float32, and times the systems of `scripts/bench.py`. The most important comes first, every
-result is printed and written to the ``--json`` file as soon as it is there, and what does not fit
-into ``--seconds`` is left out and named, so that the script suits a machine that is yours for
-minutes. The exit code is 1 if a check fails, 2 if there is no GPU or a package is missing.
+The script checks the devices and the compiler, compares training steps with torch's, with matrix
+products in full float32, and times the systems of `scripts/bench.py`. It is made for a GPU that is
+available for minutes only: the most important tasks come first, every result is printed and written
+to the ``--json`` file at once, and tasks beyond the limit of ``--seconds`` are left out and listed.
+The exit code is 1 if a check fails, and 2 if there is no GPU or a package is missing.
 
-Needed are jax, torch, flax, optax, jaxtyping and safetensors. jaxdnn need not be installed, and no
-network is needed.
+It requires jax, torch, flax, optax, jaxtyping and safetensors. It does not require an installed
+jaxdnn or a network.
 """
 
 import argparse
@@ -34,10 +34,10 @@ NEEDED = {
     "jaxtyping": "jaxtyping",
     "safetensors": "safetensors",
 }
-"""Modules, and the packages that bring them."""
+"""The required modules, and the packages that provide them."""
 
 FIRST_ROWS = ("W29", "W25", "W27")
-"""Of the parity table: a deep network, convolutions, Adam."""
+"""The rows of the parity table to check first: a deep network, convolutions, Adam."""
 
 FIRST_SYSTEMS = {
     "mnist": (
@@ -48,16 +48,16 @@ FIRST_SYSTEMS = {
     ),
     "sweep": ("jaxdnn, at once", "torch eager, alone"),
 }
-"""Of the bench, in the order of importance; the other systems and parts follow."""
+"""The systems of the bench to time first, by part; the other systems and parts follow."""
 
 
 class Check(NamedTuple):
-    """A line of the output.
+    """The result of a check, one line of the output.
 
     Attributes:
-      name: what was checked.
-      passed: whether it holds; None for a figure without a target.
-      detail: what was seen.
+      name: the name of the check.
+      passed: whether it passed; None for a figure without a target.
+      detail: the observed values.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Check(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Checks that are made together.
+    """A group of checks.
 
     Attributes:
-      name: what is said where they are left out.
-      checks: makes them, until a deadline of `time.monotonic`.
+      name: its name in the list of tasks that are left out.
+      checks: ``checks(deadline)`` runs them; the deadline is a time of `time.monotonic`.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Task(NamedTuple):
 
 
 def main() -> int:
-    """Check everything that fits into the budget; the exit code."""
+    """Run all tasks that fit into the time limit; returns the exit code."""
     options = _options()
     missing = _missing()
     if missing:
@@ -103,11 +103,11 @@ def main() -> int:
 
 
 class Results:
-    """What was found so far: printed and written as it comes.
+    """The results so far; each is printed and written to the JSON file at once.
 
     Args:
-      options: the command line.
-      device: in words.
+      options: the command-line options.
+      device: a description of the device.
     """
 
     def __init__(self, options: argparse.Namespace, device: str) -> None:
@@ -116,13 +116,13 @@ class Results:
         self._left_out: list[str] = []
         self._lock = threading.Lock()
         self.bench: dict[str, Any] = {}
-        """Measurements of the bench, by part."""
+        """The measurements of the bench, by part."""
 
     def collect(self, tasks: Sequence[Task]) -> int:
-        """Make the checks one after the other within the budget.
+        """Run the tasks one after the other within the time limit.
 
         Args:
-          tasks: the most important first.
+          tasks: the tasks, the most important first.
 
         Returns:
           The exit code.
@@ -132,7 +132,8 @@ class Results:
         waiting = [task.name for task in tasks]
 
         def give_up() -> None:
-            # A compiled program cannot be stopped, only left; everything is written by now.
+            # A running compiled program cannot be interrupted, so the process exits under it. All
+            # results are written already.
             with self._lock:
                 code = self._finish(waiting)
             sys.stdout.flush()
@@ -142,13 +143,15 @@ class Results:
         watchdog.daemon = True
         watchdog.start()
         for task in tasks:
-            # The bench ends by itself a little earlier, and stops its processes.
+            if time.monotonic() > deadline - 5:  # nothing useful starts in less
+                break
+            # The bench gets an earlier deadline, so that it can stop its worker processes.
             for check in task.checks(deadline - 3):
                 self._add(check)
             waiting.remove(task.name)
         watchdog.cancel()
         with self._lock:
-            return self._finish([])
+            return self._finish(waiting)
 
     def _add(self, check: Check) -> None:
         with self._lock:
@@ -179,6 +182,7 @@ class Results:
             "left_out": self._left_out,
             "bench": self.bench,
         }
+        # By a rename, since the process may be killed at any time.
         aside = path.with_name(f"{path.name}.part")
         aside.write_text(json.dumps(content, indent=1) + "\n")
         aside.replace(path)
@@ -190,14 +194,14 @@ START = time.monotonic()
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Parity, precision and speed on a GPU.")
     add = parser.add_argument
-    add("--device", choices=("gpu", "cpu"), default="gpu", help="cpu is for trying this out")
+    add("--device", choices=("gpu", "cpu"), default="gpu", help="cpu is for a trial of the script")
     add("--data-dir", type=Path, help="folder with the four MNIST files, plain or .gz")
-    add("--seconds", type=int, default=480, help="budget; what does not fit is left out (480)")
-    add("--rows", nargs="*", metavar="ROW", help="of the parity table; by default all")
-    add("--steps", type=int, default=100, help="of each row, at most")
-    add("--parts", nargs="*", metavar="PART", help="of the bench; by default all")
-    add("--quick", action="store_true", help="few repetitions: to try it out; targets not judged")
-    add("--json", type=Path, help="where everything is written")
+    add("--seconds", type=int, default=480, help="time limit; tasks beyond it are left out (480)")
+    add("--rows", nargs="*", metavar="ROW", help="rows of the parity table; by default all")
+    add("--steps", type=int, default=100, help="largest number of steps per row")
+    add("--parts", nargs="*", metavar="PART", help="parts of the bench; by default all")
+    add("--quick", action="store_true", help="few repetitions and no targets, as a trial")
+    add("--json", type=Path, help="file for the results")
     options = parser.parse_args()
     if options.steps < 2:
         parser.error(f"--steps must be at least 2; got {options.steps}")
@@ -211,20 +215,22 @@ def _options() -> argparse.Namespace:
 
 
 def _missing() -> list[str]:
-    """What to install."""
+    """The packages that are missing."""
     return [package for module, package in NEEDED.items() if not importlib.util.find_spec(module)]
 
 
 def _set_environment(device: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cuda,cpu" if device == "gpu" else "cpu"
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch and the bench need some
+    os.environ.setdefault(
+        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+    )  # leaves memory to torch and the bench
     from jaxdnn.runtime import xla_flags
 
     xla_flags.set_flags()
 
 
 def _device(wanted: str) -> str | None:
-    """The device in words; None if there is none."""
+    """A description of the device; None if JAX does not find it."""
     import jax
 
     try:
@@ -245,7 +251,7 @@ def _known_rows() -> list[str]:
 def _tasks(
     options: argparse.Namespace, device: str, known: Sequence[str], bench: dict[str, Any]
 ) -> list[Task]:
-    """Everything that was asked for, the most important first."""
+    """The selected tasks, the most important first."""
     from bench_systems.parts import PARTS
 
     rows = known if options.rows is None else options.rows
@@ -275,7 +281,7 @@ def _tasks(
         found = [s for s in PARTS[part].systems if options.device in s.devices]
         systems = [s.name for s in found if s.name not in FIRST_SYSTEMS.get(part, ())]
         if part in FIRST_SYSTEMS:
-            systems.insert(0, FIRST_SYSTEMS[part][0])  # what the others are compared with
+            systems.insert(0, FIRST_SYSTEMS[part][0])  # the base of the ratios
         if systems:
             tasks.append(timed(part, systems, repetitions=3))
     return tasks + [parity(row) for row in rest[4:]]
@@ -302,7 +308,7 @@ def _environment_checks(wanted: str, device: str) -> Iterator[Check]:
 
 
 def _tf32_check(setting: str | None) -> Check:
-    """Whether a run says that its products may be made in TF32, where they are."""
+    """Whether runs report TF32 if matrix products use it, under a precision setting."""
     import jax
 
     from jaxdnn.runtime.device import device_and_precision
@@ -322,7 +328,7 @@ def _tf32_check(setting: str | None) -> Check:
 
 
 def _rounds_factors() -> bool:
-    """Multiply by the identity what float32 can hold and TF32, with its 10 bits, cannot."""
+    """Whether a product with the identity changes 1 + 2⁻¹², which TF32's 10 bits cannot hold."""
     import jax
     import numpy as np
 
@@ -367,12 +373,14 @@ def _parity_check(name: str, row: str, data: Any, steps: int, *, with_forms: boo
     said = [outcome.verdict]
     for tier in outcome.report.tiers:
         worst = max(tier.errors.values(), default=0.0)
-        said.append(f"{tier.precision}: {tier.steps} compared, {worst:.1e} of {tier.allowed:.0e}")
+        said.append(
+            f"{tier.precision}: {tier.steps} steps, error {worst:.1e} of {tier.allowed:.0e}"
+        )
         if tier.first_divergence is not None:
             said.append(f"first divergence {tier.first_divergence}")
     said += outcome.report.reasons
     if outcome.forms:
-        said.append(f"forms of a step apart by {max(outcome.forms.values()):.1e}")
+        said.append(f"transforms of a step differ by {max(outcome.forms.values()):.1e}")
     return Check(name, outcome.verdict == "pass", "; ".join(said))
 
 
@@ -388,13 +396,13 @@ def _bench_checks(
     bench: dict[str, Any],
     deadline: float,
 ) -> Iterator[Check]:
-    """Let systems of a part of the bench take turns; a check for every figure."""
+    """Run systems of a part of the bench in turn; a check for every figure."""
     from bench_systems.parts import PARTS
     from bench_systems.settings import Settings
     from bench_systems.workers import WorkerError, take_turns
 
     part, gpu = PARTS[part_name], options.device == "gpu"
-    small = options.quick or not gpu  # a CPU is for trying this out
+    small = options.quick or not gpu  # on a CPU the script is only tried out
     settings = Settings(
         options.device,
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
