@@ -1,13 +1,14 @@
-"""Speed, limits and accuracy beside the other ways to train the same: python scripts/bench.py.
+"""Benchmark of jaxdnn beside torch, flax, equinox and keras: python scripts/bench.py.
 
-Every system runs in a process of its own, so that none's threads stand in another's way; the
-processes take turns, and one that waits for its turn uses no processor. Figures are medians over
-the turns with their range, and ratios are medians of the ratios within a turn. Accuracies are of
-the very runs that were timed, whose seed is the number of the turn. Peers that are not installed
-are skipped by name.
+Every system runs in its own process, so that the systems' threads do not compete. The processes
+take turns, and a process that waits for its turn uses no processor. Figures are medians over the
+turns, with their range; ratios are medians of the ratios within a turn. Accuracies are those of the
+timed runs, whose seed is the number of the turn. Systems that are not installed are skipped and
+listed.
 
-All train in float32 from torch's default start, with the same optimiser, in the same batches, the
-shorter last one included, shuffled anew in every epoch, and are evaluated after each.
+All systems train in float32 from torch's default initialisation, with the same optimiser and batch
+size. They draw a new permutation in every epoch, keep the smaller last batch, and evaluate after
+every epoch.
 """
 
 import argparse
@@ -26,13 +27,13 @@ from bench_systems.parts import PARTS
 from bench_systems.settings import Settings
 from bench_systems.workers import WorkerError, serve, take_turns
 
-LEAST_REPETITIONS = 7
+LEAST_REPETITIONS = 7  # fewer turns give no useful range
 
 PACKAGES = ("jaxdnn", "jax", "jaxlib", "flax", "optax", "equinox", "keras", "torch", "numpy")
 
 
 def main() -> int:
-    """Run the parts, print one table, write JSON and a picture."""
+    """Run the parts, print a table, and write JSON and a plot; returns the exit code."""
     options = _options()
     _pin(options.threads)
     if options.worker:
@@ -86,23 +87,23 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Speed, limits and accuracy beside the other ways to train the same."
+        description="Speed, limits and accuracy of jaxdnn beside torch, flax, equinox and keras."
     )
     add = parser.add_argument
     add("--only", nargs="+", choices=list(PARTS), default=list(PARTS), metavar="PART",
-        help=f"of {', '.join(PARTS)}; by default all")  # fmt: skip
-    add("--systems", nargs="+", metavar="TEXT", help="only those with one of these in their name")
-    add("--device", choices=("cpu", "gpu"), default="cpu", help="of every system")
-    add("--data-dir", type=Path, help="folder with MNIST; by default the cache, then a download")
-    add("--repetitions", type=int, help=f"turns that count, at least {LEAST_REPETITIONS}")
-    add("--quick", action="store_true", help="2 turns of 1 epoch, 2 networks: to try it out")
-    add("--epochs", type=int, help="of the MNIST DNN (5)")
+        help=f"parts to run, of {', '.join(PARTS)}; by default all")  # fmt: skip
+    add("--systems", nargs="+", metavar="TEXT", help="run only systems whose name contains TEXT")
+    add("--device", choices=("cpu", "gpu"), default="cpu", help="device of all systems")
+    add("--data-dir", type=Path, help="folder with MNIST; by default the cache or a download")
+    add("--repetitions", type=int, help=f"turns that are timed, at least {LEAST_REPETITIONS}")
+    add("--quick", action="store_true", help="2 turns, 1 epoch, 2 networks, as a trial")
+    add("--epochs", type=int, help="epochs of the MNIST DNN (5)")
     add("--samples", type=int, default=60_000, help="training images (60,000)")
-    add("--networks", type=int, help="trained at once (8; on a GPU 256)")
-    add("--threads", type=int, default=_cores(), help="of each system; by default every core")
-    add("--tf32", action="store_true", help="let a GPU round the factors of matrix products")
-    add("--json", type=Path, help="where to write the measurements")
-    add("--plot", type=Path, help="where to draw the ratios")
+    add("--networks", type=int, help="networks that are trained at once (8; on a GPU 256)")
+    add("--threads", type=int, default=_cores(), help="threads of each system; default: all cores")
+    add("--tf32", action="store_true", help="allow TF32 in matrix products on a GPU")
+    add("--json", type=Path, help="file for the measurements")
+    add("--plot", type=Path, help="file for a plot of the ratios")
     add("--worker", help=argparse.SUPPRESS)
     add("--settings", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -136,7 +137,7 @@ def _cores() -> int:
 
 
 def _pin(threads: int) -> None:
-    """Keep this process, and those it starts, to as many cores as it may have threads."""
+    """Pin this process and its children to as many cores as each system has threads."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
@@ -168,7 +169,7 @@ def _processor() -> str:
 
 
 class _Progress:
-    """A bar with the name of the part, on a terminal only."""
+    """A progress bar with the name of the part, shown on a terminal only."""
 
     def __init__(self, part: str, turns: int) -> None:
         from rich.console import Console
@@ -186,7 +187,7 @@ class _Progress:
         self._bar.stop()
 
     def advance(self, system: str) -> None:
-        """A turn is over."""
+        """Count a finished turn."""
         self._bar.advance(self._task)
 
 

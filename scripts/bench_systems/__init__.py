@@ -1,1 +1,4 @@
-"""What `scripts/bench.py` measures: the systems, each run in a process of its own."""
+"""The systems that `scripts/bench.py` measures, each in its own process.
+
+Start with `parts`, the table of all measurements.
+"""

@@ -1,4 +1,4 @@
-"""MNIST for every system: the same images, the same float32 values."""
+"""MNIST for all systems, with the same images and the same float32 values."""
 
 import itertools
 from typing import NamedTuple
@@ -15,7 +15,7 @@ LR, MOMENTUM, BATCH_SIZE = 0.01, 0.5, 64
 
 
 class Digits(NamedTuple):
-    """Images as rows of 784 normalised numbers, labels as int32."""
+    """Images as rows of 784 normalised float32 numbers, and labels as int32."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -24,7 +24,7 @@ class Digits(NamedTuple):
 
 
 def load(settings: Settings) -> mnist.MNIST:
-    """The bytes, of fewer images if the settings say so."""
+    """MNIST as bytes, or its first images if the settings ask for fewer."""
     data = mnist.load(settings.data_dir)[0]
     if settings.samples == len(data.train_labels):
         return data
@@ -34,7 +34,7 @@ def load(settings: Settings) -> mnist.MNIST:
 
 
 def normalised(data: mnist.MNIST) -> Digits:
-    """What the loops that feed a step from the host work on, made once before anything is timed."""
+    """Normalised images for loops that feed batches from the host; not part of the timing."""
 
     def rows(images: np.ndarray) -> np.ndarray:
         scaled = (images.astype(np.float32) / 255 - mnist.MEAN) / mnist.STD
@@ -49,10 +49,10 @@ def normalised(data: mnist.MNIST) -> Digits:
 
 
 def epoch_gflop(samples: int) -> float:
-    """Multiplications and additions of an epoch's matrix products, forwards and backwards.
+    """Billions of multiplications and additions in an epoch's matrix products.
 
-    Each layer has two products a sample for its output and two for its weights' gradient; all but
-    the first have two more for their input's.
+    For each weight and sample, a layer needs two operations for its output, two for the gradient of
+    its weights and, except in the first layer, two for the gradient of its input.
     """
     products = [a * b for a, b in itertools.pairwise(SIZES)]
     return samples * (6 * sum(products) - 2 * products[0]) / 1e9

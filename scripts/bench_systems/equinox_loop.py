@@ -1,4 +1,4 @@
-"""The MNIST DNN in equinox, as its tutorial trains: a jitted step, called from a Python loop."""
+"""The MNIST DNN in equinox, in its tutorial's form: a jitted step in a Python loop."""
 
 import importlib
 import itertools
@@ -17,13 +17,13 @@ __all__ = ["prepare"]
 
 
 def prepare(settings: Settings) -> Run:
-    """Epochs of host batches, each followed by an evaluation."""
-    eqx: Any = importlib.import_module("equinox")  # not everyone's; pyright need not know it
+    """Epochs with batches from the host, each followed by an evaluation."""
+    eqx: Any = importlib.import_module("equinox")  # optional; unknown to pyright
     data = normalised(load(settings))
     optimizer = optax.sgd(LR, MOMENTUM)
 
     def network(key: jax.Array) -> Any:
-        """The linear layers start as torch's do, by default."""
+        """The network; equinox initialises linear layers as torch does."""
         layers = []
         pairs = itertools.pairwise(SIZES)
         for layer_key, (fan_in, fan_out) in zip(jax.random.split(key, 5), pairs, strict=True):

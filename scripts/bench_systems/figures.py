@@ -1,4 +1,4 @@
-"""From measurements to the rows of the table: medians, spreads, ratios within a turn."""
+"""Rows of the table, computed from measurements: medians, ranges, ratios within a turn."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 __all__ = ["Measured", "Row", "Spread", "compare", "fastest", "ratios", "spread", "values"]
 
 Measured = Mapping[str, Sequence[Mapping[str, float]]]
-"""For each system, the figures of its turns."""
+"""The figures of each system's turns, by system."""
 
 
 class Spread(NamedTuple):
-    """Of several turns."""
+    """The median and the range over several turns."""
 
     median: float
     low: float
@@ -21,18 +21,18 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A row of the table.
 
     Attributes:
-      label: what was measured, of which system.
-      value: in ``unit``.
-      unit: of ``value``.
-      ratio: to another system's value in the same turn.
-      of: what the ratio is, in words.
-      accuracy: on the test set, after the run that was timed.
-      target: what the ratio, or else the value, is meant to be.
-      at_least: whether it is meant to be no less or no more.
-      judged: which of the two the target is for.
+      label: the name of the system or the figure.
+      value: the figure, in ``unit``.
+      unit: the unit of ``value``.
+      ratio: the ratio to another figure of the same turn.
+      of: a description of the ratio.
+      accuracy: the test accuracy of the timed run.
+      target: the bound for the ratio or the value.
+      at_least: whether ``target`` is a lower bound; otherwise it is an upper bound.
+      judged: whether ``target`` applies to the ratio or to the value.
     """
 
     label: str
@@ -47,7 +47,7 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median is on the target's right side; None if there is none."""
+        """Whether the median satisfies the target; None without a target."""
         measured = self.ratio if self.judged == "ratio" else self.value
         if self.target is None or measured is None:
             return None
@@ -55,7 +55,7 @@ class Row:
         return median >= self.target if self.at_least else median <= self.target
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The row as a JSON object."""
         content = {k: v for k, v in asdict(self).items() if v is not None}
         for name in ("value", "ratio", "accuracy"):
             if name in content:
@@ -74,7 +74,7 @@ def spread(numbers: Sequence[float]) -> Spread:
 
 
 def values(measured: Measured, system: str, figure: str = "seconds") -> list[float]:
-    """A figure of a system, turn by turn."""
+    """A figure of a system in each turn."""
     return [turn[figure] for turn in measured[system]]
 
 
@@ -96,14 +96,14 @@ def compare(
     targets: Mapping[str, float] | None = None,
     row: Callable[..., Row] = Row,
 ) -> list[Row]:
-    """A row for each system, beside a base that all are compared with.
+    """A row for each system, with the ratio of its figure to that of a base system.
 
     Args:
-      measured: of a part.
-      base: the system that the others' figures are divided by.
-      figure: which one.
-      targets: for systems, the least ratio.
-      row: makes a row.
+      measured: the measurements of a part.
+      base: the system by whose figure the others are divided.
+      figure: the name of the figure.
+      targets: lower bounds of the ratio, by system.
+      row: the constructor of a row.
     """
     rows = []
     ours = values(measured, base, figure) if base in measured else None
@@ -126,7 +126,7 @@ def compare(
 
 
 def fastest(measured: Measured, *, among: str, base: str, target: float) -> list[Row]:
-    """The system with the least ratio, of those whose name begins with ``among``."""
+    """A row for the fastest of the systems whose names begin with ``among``."""
     if base not in measured:
         return []
     ours = values(measured, base)

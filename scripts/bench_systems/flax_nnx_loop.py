@@ -1,4 +1,4 @@
-"""The MNIST DNN in flax nnx, as its tutorial trains: a jitted step, called from a Python loop."""
+"""The MNIST DNN in flax nnx, in its tutorial's form: a jitted step in a Python loop."""
 
 import functools
 import itertools
@@ -18,9 +18,9 @@ __all__ = ["prepare"]
 Inputs = jax.Array | np.ndarray
 
 
-@functools.cache  # nnx compiles anew where a module has other functions in it
+@functools.cache  # nnx recompiles for a module that holds another function object
 def _uniform(fan_in: int) -> Initializer:
-    """The default start of torch, of weights and biases alike."""
+    """The default initialisation of torch, the same for weights and biases."""
     bound = fan_in**-0.5
     centred = nnx.initializers.uniform(2 * bound)
     return lambda *args, **kwargs: centred(*args, **kwargs) - bound
@@ -57,7 +57,7 @@ def _correct(model: nnx.Sequential, images: Inputs, labels: Inputs) -> jax.Array
 
 
 def prepare(settings: Settings) -> Run:
-    """Epochs of host batches, each followed by an evaluation."""
+    """Epochs with batches from the host, each followed by an evaluation."""
     data = normalised(load(settings))
 
     def run(turn: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""jaxdnn: whole runs, compiled before they are timed unless that is what is timed."""
+"""Complete runs of jaxdnn, compiled before the timing unless stated otherwise."""
 
 import atexit
 import tempfile
@@ -46,7 +46,7 @@ def _seconds(function: Callable[..., Any], *args: Any) -> tuple[float, Any]:
 def _trainer(
     data: mnist.MNIST, config: mnist_dnn.Config
 ) -> Callable[[int], tuple[float, mnist_dnn.History]]:
-    """The MNIST DNN as one program, compiled: ``train(seed)`` gives seconds and the history."""
+    """The MNIST DNN as one compiled program: a function from a seed to seconds and history."""
     data = jax.device_put(data)
     program = jax.jit(mnist_dnn.fit).lower(jax.random.key(0), config, data).compile()
 
@@ -58,7 +58,7 @@ def _trainer(
 
 
 def train(settings: Settings) -> Run:
-    """Every epoch and evaluation as one program."""
+    """All epochs and evaluations in one program."""
     run_one = _trainer(digits.load(settings), mnist_dnn.Config(epochs=settings.epochs))
 
     def run(turn: int) -> dict[str, float]:
@@ -69,7 +69,7 @@ def train(settings: Settings) -> Run:
 
 
 def train_by_epoch(settings: Settings) -> Run:
-    """The same as `jaxdnn run` does it: one call an epoch, compiled in every turn, not counted."""
+    """The same by `jaxdnn run`, with one call per epoch; the time excludes compilation."""
     data = digits.load(settings)
     config = mnist_dnn.Config(epochs=settings.epochs)
 
@@ -90,7 +90,7 @@ def train_by_epoch(settings: Settings) -> Run:
 
 
 def alone(settings: Settings) -> Run:
-    """One network by itself, for the sweep."""
+    """A single network, for the sweep."""
     run_one = train(settings)
 
     def run(turn: int) -> dict[str, float]:
@@ -103,7 +103,7 @@ def alone(settings: Settings) -> Run:
 def _train_many(
     settings: Settings, data: mnist.MNIST, config: mnist_dnn.Config, networks: int, turn: int
 ) -> tuple[float, np.ndarray]:
-    """Seconds without compiling, and the test accuracies."""
+    """Seconds without compilation, and the test accuracies."""
     if settings.device == "cpu":
         ensembles.use_every_core(networks)
     seeds = np.arange(networks) + networks * turn
@@ -112,14 +112,14 @@ def _train_many(
 
 
 def _keep_programs() -> None:
-    """On disk, for `train_ensemble` compiles at every call; that is waited for, not counted."""
+    """Cache programs on disk: runs and ensembles compile at every call, outside the timing."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     jax.config.update("jax_compilation_cache_dir", folder.name)
 
 
 def ensemble(settings: Settings) -> Run:
-    """Many networks by `jaxdnn.runs.ensemble`, as `jaxdnn sweep` trains them."""
+    """Many networks by `jaxdnn.runs.ensemble`, as in `jaxdnn sweep`."""
     _keep_programs()
     data = digits.load(settings)
     config = mnist_dnn.Config(epochs=settings.epochs)
@@ -134,7 +134,7 @@ def ensemble(settings: Settings) -> Run:
     return run
 
 
-# Growth: every run gives the seconds of 1, 2, 4 and 8 times the work.
+# Growth: every run returns the seconds for 1, 2, 4 and 8 times the work.
 
 
 def by_epochs(settings: Settings) -> Run:
@@ -145,7 +145,7 @@ def by_epochs(settings: Settings) -> Run:
 
 
 def by_samples(settings: Settings) -> Run:
-    """An epoch of an eighth, a quarter, a half and all of the images, test images alike."""
+    """An epoch of 1/8, 1/4, 1/2 and all of the training images, with test images in proportion."""
     data = digits.load(settings)
     config = mnist_dnn.Config(epochs=1)
     runs = {}
@@ -156,7 +156,7 @@ def by_samples(settings: Settings) -> Run:
 
 
 def by_networks(settings: Settings) -> Run:
-    """An epoch of a network per core (on a GPU of 32), and of 2, 4 and 8 times as many."""
+    """An epoch of one network per core (32 on a GPU), and of 2, 4 and 8 times as many."""
     _keep_programs()
     data = digits.load(settings)
     config = mnist_dnn.Config(epochs=1)
@@ -168,11 +168,11 @@ def by_networks(settings: Settings) -> Run:
     }
 
 
-# The small ones.
+# Small networks.
 
 
 def _table() -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """5,000 full-batch epochs as a pure function, and its arguments."""
+    """5,000 full-batch epochs of the tabular DNN as a pure function, and its arguments."""
     parts, params, _ = tabular_dnn.data_and_params(SEED, tabular.generate(SEED))
     config = tabular_dnn.Config()
 
@@ -197,7 +197,7 @@ def _table_accuracy(params: Any, data: Any) -> float:
 
 
 def table(settings: Settings) -> Run:
-    """5,000 full-batch epochs, compiled before."""
+    """5,000 full-batch epochs of the tabular DNN, without compilation."""
     train, arguments = _table()
     program = jax.jit(train).lower(*arguments).compile()
 
@@ -209,7 +209,7 @@ def table(settings: Settings) -> Run:
 
 
 def table_compiling(settings: Settings) -> Run:
-    """The same, compiled anew in every turn."""
+    """The same, with compilation in every turn."""
     train, arguments = _table()
 
     def run(turn: int) -> dict[str, float]:
@@ -221,7 +221,7 @@ def table_compiling(settings: Settings) -> Run:
 
 
 def regression(settings: Settings) -> Run:
-    """Three epochs from scratch, compiled before."""
+    """Three epochs of linear regression from scratch, without compilation."""
     data, weights = linear_regression.data_and_params(SEED, 1000)
     permutations = linear_regression.permutations(SEED, 3, 1000)
     arguments = jax.device_put((weights, permutations, linear_regression.Config(), data))

@@ -1,4 +1,4 @@
-"""The MNIST DNN in keras on jax, as it is documented: compile, then fit."""
+"""The MNIST DNN in keras with the JAX backend, in its documented form: compile, then fit."""
 
 import importlib
 import itertools
@@ -12,12 +12,12 @@ __all__ = ["prepare"]
 
 
 def prepare(settings: Settings) -> Run:
-    """Epochs by `fit`, each followed by its validation."""
-    keras: Any = importlib.import_module("keras")  # not everyone's; pyright need not know it
+    """Epochs of `fit` with validation."""
+    keras: Any = importlib.import_module("keras")  # optional; unknown to pyright
     data = normalised(load(settings))
 
     def uniform(fan_in: int) -> Any:
-        """The default start of torch, of weights and biases alike."""
+        """The default initialisation of torch, the same for weights and biases."""
         return keras.initializers.RandomUniform(-(fan_in**-0.5), fan_in**-0.5)
 
     layers = []
@@ -33,7 +33,7 @@ def prepare(settings: Settings) -> Run:
     )
 
     def start_anew(turn: int) -> None:
-        """Fresh parameters without compiling again, and no momentum."""
+        """Reset parameters and momentum in place, which does not recompile."""
         for number, layer in enumerate(layers):
             for place, variable in enumerate(layer.weights):
                 bound = layer.kernel.shape[0] ** -0.5

@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured: matrix products and memory."""
+"""Measured limits of the machine: rates of matrix products and of memory access."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from bench_systems.settings import Run, Settings
 
 __all__ = ["jax_copy", "jax_product", "torch_copy", "torch_product"]
 
-_TIMES = 5
+_TIMES = 5  # the shortest of a few times is the least disturbed
 
 
 def _shortest(function: Callable[[], object]) -> float:
@@ -25,12 +25,12 @@ def _sides(settings: Settings) -> tuple[int, ...]:
 
 
 def _floats(settings: Settings) -> int:
-    """Of the array that is copied: beyond every cache."""
+    """The size of the copied array, larger than every cache."""
     return 2**28 if settings.device == "gpu" else 2**26
 
 
 def jax_product(settings: Settings) -> Run:
-    """The best rate of a square float32 matrix product by XLA."""
+    """The highest rate of square float32 matrix products in XLA."""
     import jax
     import jax.numpy as jnp
 
@@ -45,7 +45,7 @@ def jax_product(settings: Settings) -> Run:
 
 
 def torch_product(settings: Settings) -> Run:
-    """The best rate of a square float32 matrix product by torch."""
+    """The highest rate of square float32 matrix products in torch."""
     import torch
 
     from bench_systems.torch_digits import synchronise, with_device
@@ -66,7 +66,7 @@ def torch_product(settings: Settings) -> Run:
 
 
 def jax_copy(settings: Settings) -> Run:
-    """Bytes read and written a second, when XLA adds 1 to a large array in place."""
+    """Bytes read and written per second when XLA adds 1 to a large array in place."""
     import jax
     import jax.numpy as jnp
 
@@ -81,7 +81,7 @@ def jax_copy(settings: Settings) -> Run:
 
 
 def torch_copy(settings: Settings) -> Run:
-    """Bytes read and written a second, when torch copies a large array or adds 1 to it."""
+    """Bytes read and written per second when torch copies a large array or adds 1 to it."""
     import torch
 
     from bench_systems.torch_digits import synchronise, with_device

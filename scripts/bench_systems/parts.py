@@ -1,4 +1,4 @@
-"""The parts of the bench: which systems take turns at what, and what is made of it."""
+"""The parts of the bench: their systems, and the rows of the table computed for them."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -11,12 +11,12 @@ __all__ = ["PARTS", "Part"]
 
 
 class Part(NamedTuple):
-    """Systems that take turns.
+    """A group of systems that are compared.
 
     Attributes:
-      title: what they do, in the table.
-      systems: those that are compared.
-      rows: what is made of the measurements.
+      title: ``title(settings)``, the heading in the table.
+      systems: the systems, which take turns.
+      rows: ``rows(measured, settings)``, the rows of the table.
     """
 
     title: Callable[[Settings], str]
@@ -33,7 +33,7 @@ def _epochs(settings: Settings) -> str:
 
 
 def _beside(measured: Measured, theirs: str, ours: str) -> list[Row]:
-    """A system beside another form of ours than the one that all are compared with."""
+    """The ratio of a system to another system of ours than the base of the part."""
     if theirs not in measured or ours not in measured:
         return []
     ratio = ratios(values(measured, theirs), values(measured, ours))
@@ -109,7 +109,7 @@ def _limit_rows(measured: Measured, settings: Settings) -> list[Row]:
         return rows
     seconds = values(measured, OURS)
     steps = settings.epochs * -(-settings.samples // BATCH_SIZE)
-    # Parameters and momentum, float32, read and written once a step.
+    # Parameters and momentum, each read and written once per step: 4 passes of 4 bytes.
     traffic = steps * 4 * 4 * _PARAMETERS / 1e9
     work = settings.epochs * epoch_gflop(settings.samples)
     for label, amount, figure, unit, target in (
@@ -132,7 +132,7 @@ def _limit_rows(measured: Measured, settings: Settings) -> list[Row]:
 
 
 _LIMIT = Part(
-    lambda settings: f"The machine's limit, and the share of it in {_epochs(settings)}",
+    lambda settings: f"The machine's limits, and the fraction reached in {_epochs(settings)}",
     (
         System(OURS, "jaxdnn_runs:train", ours=True),
         System(_PRODUCTS[0], "limits:jax_product"),
@@ -144,7 +144,7 @@ _LIMIT = Part(
 )
 
 
-# Where a step's time goes.
+# The profile of a step.
 
 
 def _profile_rows(measured: Measured, settings: Settings) -> list[Row]:
@@ -158,8 +158,8 @@ def _profile_rows(measured: Measured, settings: Settings) -> list[Row]:
     threads = [settings.threads * time for time in step]
     for kind in (*KINDS, SHARED, BETWEEN, IDLE):
         times = values(measured, OURS, kind)
-        share = f"{kind} / all threads"
-        rows.append(Row(kind, spread(times), "µs", ratio=ratios(times, threads), of=share))
+        of = f"{kind} / all threads"
+        rows.append(Row(kind, spread(times), "µs", ratio=ratios(times, threads), of=of))
     work = epoch_gflop(settings.samples) * BATCH_SIZE / settings.samples
     begun, shared = values(measured, OURS, PRODUCTS), values(measured, OURS, SHARED)
     rates = [work / (a + b) * 1e6 for a, b in zip(begun, shared, strict=True)]
@@ -171,7 +171,7 @@ def _profile_rows(measured: Measured, settings: Settings) -> list[Row]:
 
 
 _PROFILE = Part(
-    lambda settings: "What the threads do in a step of the MNIST DNN",
+    lambda settings: "Time of the threads in a step of the MNIST DNN",
     (System(OURS, "step_profile:by_kind", ours=True, devices=("cpu",)),),
     _profile_rows,
 )
@@ -188,7 +188,7 @@ def _cold_rows(measured: Measured, settings: Settings) -> list[Row]:
     rows += _beside(measured, _EAGER, _WARM)
     for system, name, target in ((OURS, "first", None), (_WARM, "second", 0.3)):
         if system in measured:
-            label = f"jaxdnn, compiling at the {name} start"
+            label = f"jaxdnn, compilation in the {name} process"
             compiling = spread(values(measured, system, "compile_seconds"))
             rows.append(Row(label, compiling, target=target, at_least=False, judged="value"))
     for system, turns in measured.items():
@@ -201,7 +201,7 @@ def _cold_rows(measured: Measured, settings: Settings) -> list[Row]:
 
 
 _COLD = Part(
-    lambda settings: f"MNIST DNN, {_epochs(settings)}, as a whole process",
+    lambda settings: f"MNIST DNN, {_epochs(settings)}, as a complete process",
     (
         System(OURS, "whole_processes:jaxdnn_cold", ours=True),
         System(_WARM, "whole_processes:jaxdnn_warm", ours=True),
@@ -216,7 +216,7 @@ def _import_rows(measured: Measured, settings: Settings) -> list[Row]:
     return [
         Row("import jax", jax),
         Row(
-            "import jaxdnn.workflows.mnist_dnn, beyond it",
+            "import jaxdnn.workflows.mnist_dnn, in addition",
             beyond,
             target=0.3,
             at_least=False,
@@ -251,7 +251,7 @@ def _sweep_rows(measured: Measured, settings: Settings) -> list[Row]:
         if _ALONE in measured:
             rows.append(
                 Row(
-                    "jaxdnn, a network at once beside one alone",
+                    "jaxdnn, one of many networks against a single one",
                     ratio=ratios(many, values(measured, _ALONE, figure)),
                     of=f"{_AT_ONCE} / {_ALONE}",
                     target=None if gpu else 1.05,
@@ -337,9 +337,7 @@ def _growth_rows(measured: Measured, settings: Settings) -> list[Row]:
 
 
 _GROWTH = Part(
-    lambda settings: (
-        "jaxdnn's time with 1, 2, 4 and 8 times the work (a ratio of 1 is in proportion)"
-    ),
+    lambda settings: "jaxdnn's time for 1, 2, 4 and 8 times the work (ratio 1: proportional)",
     (
         System("epochs", "jaxdnn_runs:by_epochs", ours=True),
         System("samples", "jaxdnn_runs:by_samples", ours=True),
@@ -359,4 +357,4 @@ PARTS: dict[str, Part] = {
     "regression": _REGRESSION,
     "growth": _GROWTH,
 }
-"""By the names that ``--only`` takes."""
+"""The parts, by their names in ``--only``."""

@@ -1,4 +1,4 @@
-"""The table and the picture of what was measured."""
+"""The table and the plot of the measurements."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ __all__ = ["Section", "draw", "show"]
 
 
 class Section(NamedTuple):
-    """A part that is done.
+    """The results of a part.
 
     Attributes:
-      title: what was measured.
-      rows: what came of it.
-      skipped: systems that were not measured, and why.
+      title: the heading of the part.
+      rows: the rows of the table.
+      skipped: the reasons why systems were not measured, by system.
     """
 
     title: str
@@ -25,12 +25,12 @@ class Section(NamedTuple):
 
 
 def show(sections: Sequence[Section], *, heading: str, remark: str) -> None:
-    """Print one table.
+    """Print all results as one table.
 
     Args:
-      sections: the parts.
-      heading: the machine.
-      remark: how it was measured.
+      sections: the results of the parts.
+      heading: a description of the machine.
+      remark: a remark about the measurement.
     """
     from rich import box
     from rich.console import Console
@@ -59,6 +59,7 @@ def show(sections: Sequence[Section], *, heading: str, remark: str) -> None:
                 _target(row),
             )
         table.add_section()
+    # Not a terminal: a fixed width, so that a table in a file is not truncated.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False)
     console.print(heading, remark, table, sep="\n")
     console.print("A ratio is a system's time over jaxdnn's, unless its row says otherwise.")
@@ -95,12 +96,12 @@ def _target(row: Row) -> str:
 
 
 def draw(path: Path, sections: Sequence[Section], *, remark: str) -> None:
-    """Draw the ratios with their ranges as bars.
+    """Draw the ratios as bars with their ranges.
 
     Args:
-      path: of a PNG, PDF or SVG file.
-      sections: the parts.
-      remark: what a reader has to know of the run.
+      path: a PNG, PDF or SVG file.
+      sections: the results of the parts.
+      remark: a remark about the measurement, for the title.
     """
     import matplotlib as mpl
 

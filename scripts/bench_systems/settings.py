@@ -1,4 +1,4 @@
-"""What every process of a bench run has to know."""
+"""Settings that all processes of a bench run share."""
 
 import json
 import os
@@ -10,29 +10,28 @@ from typing import Any
 __all__ = ["ROOT", "Run", "Settings", "SkippedError", "child_environment"]
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Of the repository: jaxdnn need not be installed."""
+"""The root of the repository, from which jaxdnn is imported if it is not installed."""
 
 Run = Callable[[int], dict[str, float]]
-"""What a system's preparation returns: takes the number of a turn, which is its seed, and gives
-named figures."""
+"""A prepared system: ``run(turn)`` returns figures by name; the number of the turn is the seed."""
 
 
 class SkippedError(Exception):
-    """A system that cannot be measured here; the message says why."""
+    """A system cannot be measured here; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a bench run, the same for every system.
+    """The settings of a bench run, the same for all systems.
 
     Attributes:
       device: ``"cpu"`` or ``"gpu"``.
-      threads: cores, which are also the threads of each system.
-      data_dir: a folder with MNIST, or None for the user's cache.
-      samples: how many of the 60,000 training images are used.
-      epochs: of the MNIST DNN.
-      networks: trained at once in the sweep.
-      tf32: whether a GPU may round the factors of float32 matrix products to 10 bits.
+      threads: the number of cores, and of threads of each system.
+      data_dir: a folder with MNIST; None for the user's cache.
+      samples: the number of training images, at most 60,000.
+      epochs: the number of epochs of the MNIST DNN.
+      networks: the number of networks in the sweep.
+      tf32: whether a GPU may use TF32, with 10 bits of precision, in float32 matrix products.
     """
 
     device: str
@@ -44,17 +43,17 @@ class Settings:
     tf32: bool = False
 
     def to_json(self) -> str:
-        """For a worker's command line."""
+        """The settings as JSON, for a worker's command line."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """What `to_json` wrote."""
+        """The settings from the result of `to_json`."""
         return cls(**json.loads(text))
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a process that measures: the same for all, and no cache of programs."""
+    """The environment of a worker: the same for all systems, without a compilation cache."""
     environment: dict[str, Any] = dict(os.environ)
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     paths = [str(ROOT), environment.get("PYTHONPATH", "")]

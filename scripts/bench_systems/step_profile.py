@@ -1,4 +1,4 @@
-"""What the threads do in a step of the MNIST DNN on a CPU, by XLA's own trace."""
+"""A profile of the CPU threads in a step of the MNIST DNN, from XLA's trace."""
 
 import os
 import re
@@ -21,7 +21,7 @@ IDLE = "nothing"
 
 
 class _Span(NamedTuple):
-    """What a thread did, in nanoseconds."""
+    """An interval of a thread's trace, in nanoseconds."""
 
     name: str
     start: float
@@ -29,8 +29,8 @@ class _Span(NamedTuple):
 
 
 def by_kind(settings: Settings) -> Run:
-    """Microseconds of a step, and of all threads together in each of `KINDS` and else."""
-    # Read when JAX first looks for devices.
+    """Microseconds per step: wall time, and the sum over threads for each kind of work."""
+    # Set before JAX initialises its devices, when XLA reads it.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_xprof_traceme=1"
     import jax
 
@@ -45,7 +45,7 @@ def by_kind(settings: Settings) -> Run:
 
     key = jax.random.key(0)
     state = jax.jit(mnist_dnn.init)(key, config)
-    # Without a shorter last batch, which would be one more program.
+    # Without the smaller last batch, which would be a second program.
     steps = settings.samples // config.batch_size
     order = jax.random.permutation(key, steps * config.batch_size)
     arguments = state, order.reshape(steps, config.batch_size), config, train_data
@@ -67,7 +67,7 @@ def by_kind(settings: Settings) -> Run:
                 nanoseconds[kinds[kernel.name]] += kernel.end - kernel.start
             begun = [span for span in spans if span.name == _EXECUTOR]
             nanoseconds[BETWEEN] += _covered(kernels + begun) - _covered(kernels)
-            # A longer one waits for the whole run.
+            # A task longer than a step is a thread that waits for the whole run.
             tasks = [s for s in spans if s.name == _TASK and s.end - s.start < step * 1e3]
             nanoseconds[SHARED] += _covered(kernels + begun + tasks) - _covered(kernels + begun)
         figures = {name: time / 1e3 / steps for name, time in nanoseconds.items()}
@@ -77,7 +77,7 @@ def by_kind(settings: Settings) -> Run:
 
 
 def _kinds(program: str) -> dict[str, str]:
-    """The kind of each instruction of a compiled program, by the operation it was made of."""
+    """The kind of each instruction of a compiled program, from its JAX operation."""
     found = {}
     for line in program.splitlines():
         name = re.match(r"\s*(?:ROOT )?%?([\w.-]+) = ", line)
@@ -102,7 +102,7 @@ _TASK = "task of the thread pool"
 
 
 def _threads(folder: Path) -> Iterator[list[_Span]]:
-    """The spans of every thread."""
+    """The spans of each thread in a trace."""
     import jax
 
     for path in folder.rglob("*.xplane.pb"):
@@ -112,7 +112,7 @@ def _threads(folder: Path) -> Iterator[list[_Span]]:
 
 
 def _spans(events: Iterable[Any]) -> Iterator[_Span]:
-    """Tasks of the thread pool are traced as two moments, everything else as a span."""
+    """The spans of a thread; the trace has tasks of the thread pool as a start and a stop event."""
     began = None
     for event in sorted(events, key=lambda event: event.start_ns):
         if event.name == "ThreadpoolListener::StartRegion":
@@ -126,7 +126,7 @@ def _spans(events: Iterable[Any]) -> Iterator[_Span]:
 
 
 def _covered(spans: list[_Span]) -> float:
-    """Nanoseconds in at least one of the spans."""
+    """The length of the union of spans, in nanoseconds."""
     covered = reached = 0.0
     for span in sorted(spans, key=lambda span: span.start):
         covered += max(0.0, span.end - max(span.start, reached))

@@ -1,4 +1,4 @@
-"""The MNIST DNN in torch, in every form that torch has."""
+"""The MNIST DNN in torch: eager, with loaders, compiled, as a CUDA graph, and vmapped."""
 
 import atexit
 import dataclasses
@@ -43,7 +43,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def with_device(settings: Settings) -> torch.device:
-    """Set threads and precision; the device."""
+    """Set the number of threads and the precision, and return the device."""
     torch.set_num_threads(settings.threads)
     torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
     if settings.device == "cpu":
@@ -54,13 +54,13 @@ def with_device(settings: Settings) -> torch.device:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def _preloaded(settings: Settings, device: torch.device) -> Data:
-    """On the device: images normalised once, as float32; labels as int64."""
+    """Images and labels on the device: normalised float32 and int64."""
     bytes_ = [torch.tensor(array) for array in digits.load(settings)]
     train, test = (mnist_dnn.normalise(bytes_[i], torch.float32).to(device) for i in (0, 2))
     return train, bytes_[1].long().to(device), test, bytes_[3].long().to(device)
@@ -76,9 +76,9 @@ def _orders(settings: Settings, device: torch.device) -> Iterator[torch.Tensor]:
 
 
 class _Shuffled:
-    """Batches of tensors that are on the device already, in another order in every epoch.
+    """Shuffled batches of tensors on the device, with a new permutation in every epoch.
 
-    A `DataLoader` would take sample by sample; see `data_loader`.
+    A `DataLoader` would index sample by sample; see `data_loader`.
     """
 
     def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
@@ -90,11 +90,11 @@ class _Shuffled:
             yield self._images[indices], self._labels[indices]
 
 
-# Eager, on preloaded tensors: `reference_torch.training` as it is.
+# Eager, on preloaded tensors, with the loop of `reference_torch.training`.
 
 
 def eager(settings: Settings) -> Run:
-    """Every epoch and evaluation."""
+    """All epochs and evaluations in eager mode."""
     device = with_device(settings)
     images, labels, test_images, test_labels = _preloaded(settings, device)
     train = _Shuffled(images, labels)
@@ -102,7 +102,7 @@ def eager(settings: Settings) -> Run:
 
     def run(turn: int) -> dict[str, float]:
         model = _model(turn, device)
-        # On a GPU torch's fused update is its fastest; on a CPU its plain one is.
+        # The fused update is the fastest on a GPU, the default one on a CPU.
         optimizer = torch.optim.SGD(
             model.parameters(), lr=LR, momentum=MOMENTUM, fused=device.type == "cuda" or None
         )
@@ -131,14 +131,14 @@ def eager(settings: Settings) -> Run:
 
 
 def eager_one_thread(settings: Settings) -> Run:
-    """The same on one core: small steps do not always gain by more."""
+    """The same with one thread, which may be faster for small steps."""
     if settings.device == "gpu" or settings.threads == 1:
         raise SkippedError("the same as torch eager, preloaded")
     return eager(dataclasses.replace(settings, threads=1))
 
 
 def eager_alone(settings: Settings) -> Run:
-    """For the sweep: one network after the other."""
+    """One network after the other, for the sweep."""
     run_one = eager(settings)
 
     def run(turn: int) -> dict[str, float]:
@@ -147,11 +147,11 @@ def eager_alone(settings: Settings) -> Run:
     return run
 
 
-# With a DataLoader: each image becomes a normalised tensor when it is asked for.
+# With a DataLoader, which normalises each image when it is indexed.
 
 
 class _Images(Dataset[tuple[torch.Tensor, int]]):
-    """What torchvision's MNIST with ToTensor and Normalize gives, without its detour by PIL."""
+    """The samples of torchvision's MNIST with ToTensor and Normalize, without PIL images."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self._images, self._labels = torch.tensor(images), torch.tensor(labels)
@@ -165,8 +165,8 @@ class _Images(Dataset[tuple[torch.Tensor, int]]):
 
 
 def torchvision_loader(settings: Settings) -> Run:
-    """The document's form: torchvision's MNIST, ToTensor and Normalize."""
-    # Not everyone's; pyright need not know it.
+    """The document's form: torchvision's MNIST with ToTensor and Normalize."""
+    # Optional; unknown to pyright.
     datasets: Any = importlib.import_module("torchvision.datasets")
     transforms: Any = importlib.import_module("torchvision.transforms")
 
@@ -185,13 +185,13 @@ def torchvision_loader(settings: Settings) -> Run:
 
 
 def data_loader(settings: Settings) -> Run:
-    """The same from tensors."""
+    """The same with a data set of tensors."""
     data = digits.load(settings)
     return _loaded(settings, _Images(*data[:2]), _Images(*data[2:]))
 
 
 def _loaded(settings: Settings, train_data: Any, test_data: Any) -> Run:
-    """The loop of torch's tutorials: `DataLoader(shuffle=True)`, to the device, a step."""
+    """The loop of torch's tutorials, which moves each batch of a DataLoader to the device."""
     device = with_device(settings)
     train: Batches = DataLoader(train_data, batch_size=BATCH_SIZE, shuffle=True)
     test: Batches = DataLoader(test_data, batch_size=BATCH_SIZE)
@@ -210,13 +210,13 @@ def _loaded(settings: Settings, train_data: Any, test_data: Any) -> Run:
     return run
 
 
-# The whole step as one program.
+# The complete step as one program.
 
 
 def _functional_step(
     model: nn.Module, images: torch.Tensor, labels: torch.Tensor
 ) -> tuple[Tensors, Tensors, Callable[[torch.Tensor], torch.Tensor]]:
-    """Parameters, velocities, and a step that changes them in place; for `torch.compile`."""
+    """Parameters, velocities, and a step that updates them in place, for `torch.compile`."""
     params = {name: param.detach().clone() for name, param in model.named_parameters()}
     velocities = {name: torch.zeros_like(param) for name, param in params.items()}
 
@@ -254,7 +254,7 @@ def _timed_epochs(
     predict: Callable[[torch.Tensor], torch.Tensor],
     epoch: Callable[[torch.Tensor], object],
 ) -> dict[str, float]:
-    """Epochs, each with its evaluation, timed."""
+    """Time all epochs, each with an evaluation."""
     test_accuracy = 0.0
     synchronise(device)
     start = time.perf_counter()
@@ -266,7 +266,7 @@ def _timed_epochs(
 
 
 def compiled(settings: Settings) -> Run:
-    """`torch.compile` of the whole step: forward, loss, backward, optimiser."""
+    """`torch.compile` of the complete step: forward, loss, backward, optimiser."""
     device = with_device(settings)
     data = _preloaded(settings, device)
     model = _model(0, device)
@@ -309,7 +309,7 @@ def _captured(settings: Settings, *, compile_step: bool) -> Run:
         return value.detach()
 
     def captured_step(size: int) -> torch.cuda.CUDAGraph:
-        """A step of so many samples that finds its place in the epoch by itself."""
+        """A graph of a step on ``size`` samples, which reads its position from ``number``."""
         places = torch.arange(size, device=device)
 
         def step() -> None:
@@ -317,6 +317,7 @@ def _captured(settings: Settings, *, compile_step: bool) -> Run:
             losses.index_copy_(0, number % steps, update(indices).reshape(1))
             number.add_(1)
 
+        # CUDA graphs require warm-up steps on a side stream before the capture.
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -362,12 +363,12 @@ def _captured(settings: Settings, *, compile_step: bool) -> Run:
 
 
 def cuda_graph(settings: Settings) -> Run:
-    """A CUDA graph of the whole step, its batch gathered inside: a replay is all the host does."""
+    """A CUDA graph of the complete step, including the gathering of the batch."""
     return _captured(settings, compile_step=False)
 
 
 def compiled_cuda_graph(settings: Settings) -> Run:
-    """The same graph of the step that `torch.compile` makes."""
+    """A CUDA graph of the step that `torch.compile` produces."""
     return _captured(settings, compile_step=True)
 
 
@@ -375,7 +376,7 @@ def compiled_cuda_graph(settings: Settings) -> Run:
 
 
 def vmapped(settings: Settings) -> Run:
-    """`torch.func.vmap` of the step over stacked parameters; every network has its own order."""
+    """`torch.func.vmap` of the step over stacked parameters, with a permutation per network."""
     device = with_device(settings)
     images, labels, test_images, test_labels = _preloaded(settings, device)
     skeleton = mnist_dnn.init().to("meta")

@@ -1,4 +1,4 @@
-"""The table's network and the linear regression in torch."""
+"""The tabular DNN and the linear regression in torch."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ def _timed(device: torch.device, train: Callable[[], object]) -> dict[str, float
 
 def _device(settings: Settings) -> torch.device:
     device = with_device(settings)
-    torch.set_num_threads(1)  # faster than more, for networks so small
+    torch.set_num_threads(1)  # the fastest for such small networks
     return device
 
 
@@ -47,7 +47,7 @@ def _table_accuracy(network: Callable[..., torch.Tensor], data: tabular_dnn.Spli
 
 
 def table(settings: Settings) -> Run:
-    """Eager: `reference_torch` as it is."""
+    """Eager mode, with the code of `reference_torch`."""
     device, data, network = _table(settings)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     config = tabular_dnn.Config()
@@ -55,7 +55,7 @@ def table(settings: Settings) -> Run:
     def run(turn: int) -> dict[str, float]:
         network.load_state_dict(start)
         optimizer = tabular_dnn.optimizer(network, config)
-        # One epoch of the same batch again and again, which costs a loop nothing but its steps.
+        # A single epoch with the same batch repeated, which has no overhead per epoch.
         batches = [(data.train_features, data.train_labels)] * config.epochs
         figures = _timed(
             device,
@@ -69,7 +69,7 @@ def table(settings: Settings) -> Run:
 
 
 def table_compiled(settings: Settings) -> Run:
-    """`torch.compile` of the whole step, Adam written out."""
+    """`torch.compile` of the complete step, with Adam written out."""
     device, data, network = _table(settings)
     config = tabular_dnn.Config()
     names = [name for name, _ in network.named_parameters()]
@@ -118,7 +118,7 @@ def _line(
 
 
 def regression(settings: Settings) -> Run:
-    """Eager: `reference_torch` as it is."""
+    """Eager mode, with the code of `reference_torch`."""
     device, data, initial, permutations = _line(settings)
     config = linear_regression.Config()
 
@@ -135,7 +135,7 @@ def regression(settings: Settings) -> Run:
 
 
 def regression_compiled(settings: Settings) -> Run:
-    """`torch.compile` of the whole step, and of the mean after each epoch."""
+    """`torch.compile` of the complete step, and of the mean loss after each epoch."""
     device, data, initial, permutations = _line(settings)
     config = linear_regression.Config()
     weights: Tensors = {name: tensor.clone() for name, tensor in initial.items()}

@@ -1,4 +1,4 @@
-"""Whole processes, from the start to the trained and evaluated network: time and memory."""
+"""Time and memory of complete processes, from launch to the trained and evaluated network."""
 
 import dataclasses
 import importlib.util
@@ -27,7 +27,7 @@ config, data = mnist_dnn.Config(epochs={epochs}), mnist.load({data_dir!r})[0]
 result = mnist_dnn.run(Request(0, config, data, "bench"))
 Path({json!r}).write_text(json.dumps(result.to_dict()))
 """
-"""What the command does, for a machine without the command line's libraries."""
+"""The work of `jaxdnn run mnist-dnn`, for a machine without the libraries of the command line."""
 
 _TORCH = """
 import json, sys
@@ -53,11 +53,11 @@ print(json.dumps({"jax_seconds": between - start, "seconds": end - between}))
 
 
 def _data_dir(settings: Settings) -> str:
-    """Where MNIST is: the user's cache folder is another one in the processes timed."""
+    """The folder with MNIST, which the timed processes get explicitly."""
     from jaxdnn.data import mnist
 
     if settings.samples != 60_000:
-        raise SkippedError("a whole process takes all of MNIST")
+        raise SkippedError("a complete process uses all of MNIST")
     mnist.load(settings.data_dir)
     return str(settings.data_dir or os.environ.get("JAXDNN_DATA_DIR") or mnist.default_cache())
 
@@ -73,7 +73,7 @@ def _command(settings: Settings, data_dir: str, result: str) -> list[str]:
 
 
 def _timed(command: Sequence[str], environment: dict[str, str]) -> dict[str, float]:
-    """Run a process; its seconds, and where the system tells its peak memory."""
+    """Run a process, and return its seconds and, where the system reports it, its peak memory."""
     start = time.perf_counter()
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -83,7 +83,7 @@ def _timed(command: Sequence[str], environment: dict[str, str]) -> dict[str, flo
         if hasattr(os, "wait4"):
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-            unit = 1 if sys.platform == "darwin" else 1024
+            unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes, Linux KiB
             figures["peak_gb"] = usage.ru_maxrss * unit / 1e9
         else:
             process.wait()
@@ -102,7 +102,7 @@ def _jaxdnn(settings: Settings, *, warm: bool) -> Run:
     def run(turn: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory(dir=caches.name) as fresh:
             result = Path(fresh, "result.json")
-            # As jaxdnn sets it, in a folder of its own.
+            # The settings of jaxdnn's own compilation cache, with another folder.
             environment = os.environ | {
                 "JAX_COMPILATION_CACHE_DIR": str(Path(caches.name if warm else fresh, "compiled")),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -118,17 +118,17 @@ def _jaxdnn(settings: Settings, *, warm: bool) -> Run:
 
 
 def jaxdnn_cold(settings: Settings) -> Run:
-    """`jaxdnn run mnist-dnn`, nothing compiled before."""
+    """`jaxdnn run mnist-dnn` with an empty compilation cache."""
     return _jaxdnn(settings, warm=False)
 
 
 def jaxdnn_warm(settings: Settings) -> Run:
-    """`jaxdnn run mnist-dnn` again, its programs in the compilation cache (from the warm-up)."""
+    """`jaxdnn run mnist-dnn` with the compilation cache of an earlier turn."""
     return _jaxdnn(settings, warm=True)
 
 
 def torch_cold(settings: Settings) -> Run:
-    """Preloaded tensors in eager torch, in a process of its own."""
+    """Eager torch on preloaded tensors, in its own process."""
     inside = dataclasses.replace(settings, data_dir=_data_dir(settings))
     if importlib.util.find_spec("torch") is None:
         raise SkippedError("torch is not installed")
@@ -146,7 +146,7 @@ def torch_cold(settings: Settings) -> Run:
 
 
 def imports(settings: Settings) -> Run:
-    """What `import jaxdnn...` costs beyond `import jax`, in a fresh process."""
+    """The seconds of `import jax`, and of `import jaxdnn` after it, in a new process."""
 
     def run(turn: int) -> dict[str, float]:
         command = [sys.executable, "-c", _IMPORTS]

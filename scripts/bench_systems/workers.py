@@ -1,4 +1,4 @@
-"""Systems that take turns, each in a process of its own; one that waits uses no processor."""
+"""Worker processes, one for each system, which take turns; a waiting process uses no processor."""
 
 import contextlib
 import importlib
@@ -19,13 +19,13 @@ __all__ = ["System", "WorkerError", "serve", "take_turns"]
 
 
 class System(NamedTuple):
-    """Something that is measured.
+    """A system to measure.
 
     Attributes:
-      name: as the table shows it.
-      prepare: ``"module:function"`` of this package: ``function(settings) -> Run``.
-      ours: whether the bench fails, rather than skips it, where it cannot be measured.
-      devices: on which it can be.
+      name: its name in the table.
+      prepare: ``"module:function"`` in this package, with ``function(settings) -> Run``.
+      ours: whether the bench fails if the system cannot be measured; otherwise it is skipped.
+      devices: the devices on which it can be measured.
     """
 
     name: str
@@ -35,7 +35,7 @@ class System(NamedTuple):
 
 
 class WorkerError(Exception):
-    """A system that is ours failed; the message says how."""
+    """A system of ours failed; the message gives the reason."""
 
 
 class _OutOfTimeError(SkippedError):
@@ -43,9 +43,9 @@ class _OutOfTimeError(SkippedError):
 
 
 def serve(prepare: str, settings: Settings) -> None:
-    """Be a worker: prepare, then answer every turn with one line of JSON.
+    """The main function of a worker: prepare, then answer every turn with one line of JSON.
 
-    Whatever a library prints goes to the standard error instead.
+    The output of libraries is redirected to the standard error.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -86,7 +86,7 @@ class _Worker:
     def read(self, deadline: float | None) -> dict[str, float]:
         assert self._process.stdout
         if deadline is not None:
-            # An answer is one line, written at once, so nothing can be left in a buffer.
+            # An answer is one line in one write, so the buffer of stdout is empty before it.
             left = max(0.0, deadline - time.monotonic())
             if not select.select([self._process.stdout], [], [], left)[0]:
                 self._process.kill()
@@ -109,7 +109,7 @@ class _Worker:
     def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "nothing was said"
+        return lines[-1] if lines else "no message"
 
     def close(self) -> None:
         if self._process.stdin:
@@ -130,23 +130,23 @@ def take_turns(
     on_turn: Callable[[str], object],
     deadline: float | None = None,
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, str]]:
-    """Measure systems in turn; the first turn warms up and is not counted.
+    """Measure systems in turn, after a warm-up turn that is not counted.
 
-    Every turn begins with the next system, so that none always follows the same one.
+    Every turn begins with another system, because the first one in a turn may have an advantage.
 
     Args:
-      systems: what is measured.
-      settings: of the run.
-      repetitions: turns that count.
-      on_turn: called with a system's name when its turn is over.
-      deadline: of `time.monotonic`; what is not measured by then is left out. The systems that are
-        left have the same number of turns.
+      systems: the systems to measure.
+      settings: the settings of the run.
+      repetitions: the number of counted turns.
+      on_turn: a callback with a system's name at the end of its turn.
+      deadline: a time of `time.monotonic`, at which the measurement ends. A system without a
+        complete turn is skipped, and the others are cut to the same number of turns.
 
     Returns:
-      The figures of each system's turns, and why the others were skipped.
+      The figures of each system's turns, and the reasons why other systems were skipped.
 
     Raises:
-      WorkerError: a system that is ours could not be measured.
+      WorkerError: a system of ours could not be measured.
     """
     skipped: dict[str, str] = {}
     measured: dict[str, list[dict[str, float]]] = {}
