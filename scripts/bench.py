@@ -27,7 +27,8 @@ from bench_systems.parts import PARTS
 from bench_systems.settings import Settings
 from bench_systems.workers import WorkerError, serve, take_turns
 
-LEAST_REPETITIONS = 7  # fewer turns give no useful range
+LEAST_REPETITIONS = 7
+"""The least number of timed turns: fewer give no reliable median and range."""
 
 PACKAGES = ("jaxdnn", "jax", "jaxlib", "flax", "optax", "equinox", "keras", "torch", "numpy")
 

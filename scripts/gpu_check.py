@@ -143,7 +143,7 @@ class Results:
         watchdog.daemon = True
         watchdog.start()
         for task in tasks:
-            if time.monotonic() > deadline - 5:  # nothing useful starts in less
+            if time.monotonic() > deadline - 5:  # too short for any task
                 break
             # The bench gets an earlier deadline, so that it can stop its worker processes.
             for check in task.checks(deadline - 3):
@@ -221,9 +221,8 @@ def _missing() -> list[str]:
 
 def _set_environment(device: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cuda,cpu" if device == "gpu" else "cpu"
-    os.environ.setdefault(
-        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
-    )  # leaves memory to torch and the bench
+    # By default JAX allocates most of the memory, which torch and the bench also need.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from jaxdnn.runtime import xla_flags
 
     xla_flags.set_flags()
