@@ -57,8 +57,8 @@ class StepInfo(NamedTuple):
     """What a step reports; XLA drops what the caller does not use.
 
     Attributes:
-      loss: of the batch, before the update; a scalar.
-      grads: its gradient, a tree like the parameters.
+      loss: a scalar, of the batch before the update.
+      grads: the gradient of the loss, a tree like the parameters.
     """
 
     loss: Float[Array, ""]
@@ -69,7 +69,7 @@ class History(NamedTuple):
     """What a run of several epochs reports.
 
     Attributes:
-      losses: of every step, before its update.
+      losses: of every step, each before its update.
       test_accuracy: after every epoch, between 0 and 1; None where nothing is evaluated.
     """
 
@@ -169,7 +169,7 @@ def train_epoch(
       state: before the epoch.
       data: arrays whose first axis counts the samples.
       key: decides the permutation, ``shuffle(key, samples)``.
-      batch_size: samples a step; None for one step on all of them, in their own order.
+      batch_size: samples per step; None for one step on all of them, in their own order.
 
     Returns:
       The state after the epoch, and the loss of every step before its update.

@@ -21,7 +21,7 @@ from jaxtyping import PyTree
 from jaxdnn.errors import CheckpointError
 from jaxdnn.torch_compat.rng import Generator
 
-__all__ = ["from_torch", "mlp_start", "to_torch"]
+__all__ = ["from_torch", "mlp_params", "to_torch"]
 
 _TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 # By the rank of a kernel: the axes to transpose to (out, in) or OIHW, and back.
@@ -125,7 +125,7 @@ def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.Sha
     return tree
 
 
-def mlp_start(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
+def mlp_params(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
     """Draw torch's initial parameters of the network `jaxdnn.models.mlp` with the same sizes.
 
     Args:
@@ -136,7 +136,7 @@ def mlp_start(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarra
       Arrays by torch name, in the order in which torch draws them.
 
     Example:
-      >>> {name: values.shape for name, values in mlp_start(Generator(0), (3, 5, 1)).items()}
+      >>> {name: values.shape for name, values in mlp_params(Generator(0), (3, 5, 1)).items()}
       {'net.0.weight': (5, 3), 'net.0.bias': (5,), 'net.2.weight': (1, 5), 'net.2.bias': (1,)}
     """
     return {

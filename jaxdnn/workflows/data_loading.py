@@ -24,7 +24,7 @@ class Config:
     """The document's settings."""
 
     batch_size: int = 120
-    """Samples a batch."""
+    """Samples per batch."""
 
     drop_last: bool = False
     """Leave out the last batch where it is smaller."""

@@ -50,7 +50,7 @@ class Config:
     """Factor on the initial parameters, which otherwise are drawn as torch draws them."""
 
     batch_size: int = 64
-    """Images a step; the last step of an epoch takes what is left."""
+    """Images per step; the last batch of an epoch may be smaller."""
 
     def __post_init__(self) -> None:
         numbers = ("lr", "momentum", "weight_decay")

@@ -66,7 +66,7 @@ def data_and_params(seed: int, samples: int) -> tuple[Split, Params]:
     """Samples, their split and the initial parameters that torch draws after a seed."""
     generator = torch_compat.Generator(seed)
     data = synthetic.split(generator, *synthetic.sums(generator, samples))
-    tensors = torch_compat.mlp_start(generator, SIZES)
+    tensors = torch_compat.mlp_params(generator, SIZES)
     like = jax.eval_shape(MODEL.init, jax.random.key(0))
     return data, torch_compat.from_torch(tensors, like=like)
 

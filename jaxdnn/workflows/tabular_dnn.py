@@ -37,7 +37,7 @@ class Config:
     """Learning rate of Adam."""
 
     batch_size: int | None = None
-    """Rows a step, shuffled in every epoch, 128 in the document; None for all rows."""
+    """Rows per step, shuffled in every epoch (128 in the document); None for all rows."""
 
     standardise: bool = False
     """Give every feature mean 0 and standard deviation 1 over the training rows."""
@@ -70,7 +70,7 @@ def data_and_params(
     generator = torch_compat.Generator(seed)
     data = synthetic.split(generator, table.features, table.labels[:, None])
     features = table.features.shape[1]
-    tensors = torch_compat.mlp_start(generator, (features, *HIDDEN, 1))
+    tensors = torch_compat.mlp_params(generator, (features, *HIDDEN, 1))
     like = jax.eval_shape(network(features).init, jax.random.key(0))
     scale = None
     if standardise:

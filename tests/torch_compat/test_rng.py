@@ -83,7 +83,7 @@ CALLS = {
     "linear without inputs": Call(lambda g: g.linear(0, 3), lambda: layer(torch.nn.Linear(0, 3))),
     "conv2d": Call(lambda g: g.conv2d(2, 4, (3, 5)), lambda: layer(torch.nn.Conv2d(2, 4, (3, 5)))),
     "mlp": Call(
-        lambda g: torch_compat.mlp_start(g, (3, 5, 2)),
+        lambda g: torch_compat.mlp_params(g, (3, 5, 2)),
         lambda: layer(reference_torch.models.mlp((3, 5, 2))),
     ),
     "square conv2d without bias": Call(
