@@ -211,7 +211,7 @@ def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradients_are_torchs(x64: None, name: str) -> None:
-    @settings(max_examples=30)
+    @settings(max_examples=8)
     @given(data=st.data(), reduction=st.sampled_from(reductions(name)))
     def check(data: st.DataObject, reduction: str) -> None:
         case = CASES[name](data.draw)
@@ -350,7 +350,12 @@ LABELS = jnp.zeros(2, jnp.int32)
         ("cross_entropy", (TABLE, LABELS), {"weight": jnp.ones(2)}, r"of the 3 classes.*\(2,\)"),
         ("cross_entropy", (TABLE, LABELS), {"label_smoothing": 1.5}, "between 0 and 1; got 1.5"),
         ("cross_entropy", (TABLE, LABELS), {"label_smoothing": -0.1}, "between 0 and 1; got -0.1"),
-        ("cross_entropy", (TABLE, TABLE), {"ignore_index": 0}, "ignore_index 0 needs targets"),
+        (
+            "cross_entropy",
+            (TABLE, TABLE),
+            {"ignore_index": 0},
+            "ignore_index=0 requires class indices",
+        ),
     ],
 )
 def test_wrong_use_is_an_error_not_a_number(

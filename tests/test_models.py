@@ -21,7 +21,7 @@ ACTIVATIONS = {
 }
 
 
-@settings(max_examples=7)
+@settings(max_examples=3)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=5),
     samples=st.integers(1, 5),

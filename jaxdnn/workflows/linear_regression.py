@@ -6,6 +6,7 @@ the mean squared error, whose gradient, and so the step at the same learning rat
 """
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ Scalar = Float[Array, ""]
 X = Float[Array, "batch 2"]
 Y = Float[Array, "batch 1"]
 Permutations = Int[Array | np.ndarray, "epochs samples"]
-Weights = dict[str, Float[Array | np.ndarray, "..."]]
+Weights = Mapping[str, Float[Array | np.ndarray, "..."]]
 """``w`` of shape (2, 1) and ``b`` of shape (1,)."""
 
 

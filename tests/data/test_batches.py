@@ -35,7 +35,7 @@ def equal(ours: Sequence[Any], theirs: Sequence[Any]) -> None:
     drop_last=st.booleans(),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_loader_gives_torchs_batches(
     samples: int, batch_size: int, shuffle: bool, drop_last: bool, seed: int
 ) -> None:
@@ -65,7 +65,7 @@ def test_loader_by_default_takes_one_sample_in_order_without_a_generator() -> No
 
 
 @given(samples=st.integers(1, 40), seed=st.integers(0, 2**32 - 1), data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_split_is_torchs(samples: int, seed: int, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, samples), max_size=3)))
     lengths: list[Any] = np.diff([0, *cuts, samples]).tolist()

@@ -31,7 +31,7 @@ def next_number(generator: Generator) -> None:
 
 
 @given(seed=SEEDS, samples=st.integers(1, 50), sizes=st.integers(1, 4))
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_line_is_torchs(seed: int, samples: int, sizes: int) -> None:
     w = (2.0, -3.4, 0.5, 7.0)[:sizes]
     generator = Generator(seed)
@@ -55,7 +55,7 @@ def test_lines_default_is_the_documents() -> None:
 
 
 @given(seed=SEEDS, samples=st.integers(1, 60), share=st.floats(0, 1))
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_sums_and_their_split_are_torchs(seed: int, samples: int, share: float) -> None:
     generator = Generator(seed)
     ours = synthetic.sums(generator, samples)

@@ -11,7 +11,7 @@ import reference_torch.optim
 from jaxdnn import optim
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(size=st.sampled_from([1, 4]), seed=st.integers(0, 2**31 - 1))
 def test_a_quadratic_is_solved_in_one_step(x64: None, size: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -25,7 +25,7 @@ def test_a_quadratic_is_solved_in_one_step(x64: None, size: int, seed: int) -> N
     np.testing.assert_allclose(optim.newton_step(loss, jnp.asarray(start)), minimum, atol=1e-9)
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(size=st.sampled_from([1, 4]), lr=st.floats(0.1, 1), seed=st.integers(0, 2**31 - 1))
 def test_a_step_is_torchs(x64: None, size: int, lr: float, seed: int) -> None:
     start = np.random.default_rng(seed).normal(size=size)

@@ -49,21 +49,21 @@ def assert_close(schedule: optim.Schedule, expected: np.ndarray) -> None:
     assert np.abs(found - expected).max() <= 1e-13 * np.abs(expected).max()
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(lr=LR, step_size=COUNT, gamma=st.floats(0, 1.5))
 def test_step_is_torchs(x64: None, lr: float, step_size: int, gamma: float) -> None:
     expected, _ = torch_values(lambda o: lr_scheduler.StepLR(o, step_size, gamma), lr, 40)
     assert_close(optim.step_lr(lr, step_size=step_size, gamma=gamma), expected)
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(lr=LR, gamma=st.floats(0, 1.5))
 def test_exponential_is_torchs(x64: None, lr: float, gamma: float) -> None:
     expected, _ = torch_values(lambda o: lr_scheduler.ExponentialLR(o, gamma), lr, 40)
     assert_close(optim.exponential_lr(lr, gamma=gamma), expected)
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(lr=LR, t_max=COUNT, eta_min=st.sampled_from([0.0, 1e-3, 0.5, 20.0]))
 def test_cosine_is_torchs(x64: None, lr: float, t_max: int, eta_min: float) -> None:
     expected, _ = torch_values(
@@ -72,7 +72,7 @@ def test_cosine_is_torchs(x64: None, lr: float, t_max: int, eta_min: float) -> N
     assert_close(optim.cosine_annealing_lr(lr, t_max=t_max, eta_min=eta_min), expected)
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(lr=LR, t_max=st.integers(1, 10_000), eta_min=st.sampled_from([0.0, 0.5]))
 def test_long_cosine_is_torchs_closed_form(
     x64: None, lr: float, t_max: int, eta_min: float
@@ -89,7 +89,7 @@ def test_long_cosine_is_torchs_closed_form(
     assert np.abs(found - np.array(expected)).max() <= 1e-13 * max(expected)
 
 
-@settings(max_examples=20)
+@settings(max_examples=6)
 @given(lr=LR, start=st.floats(1e-3, 1), end=SHARE, total=st.integers(0, 12))
 def test_linear_is_torchs(x64: None, lr: float, start: float, end: float, total: int) -> None:
     expected, _ = torch_values(lambda o: lr_scheduler.LinearLR(o, start, end, total), lr, 30)
@@ -97,7 +97,7 @@ def test_linear_is_torchs(x64: None, lr: float, start: float, end: float, total:
     assert_close(schedule, expected)
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(
     max_lr=LR,
     total_steps=st.integers(1, 30),

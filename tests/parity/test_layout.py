@@ -61,7 +61,7 @@ def ways(draw: st.DrawFn) -> tuple[dict[str, tuple[int, ...]], Callable[[Arrays]
     return shapes, from_torch
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(way=ways())
 def test_whatever_is_moved_comes_back(
     way: tuple[dict[str, tuple[int, ...]], Callable[[Arrays], Any]],

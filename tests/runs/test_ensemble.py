@@ -124,6 +124,7 @@ def test_each_network_is_the_one_that_it_is_alone(
     check_each_network(toy, devices, vmap_size, shared)
 
 
+@pytest.mark.slow
 def test_each_network_of_the_mnist_dnn_too(x64: None, digits: Any) -> None:
     check_each_network(digits, 2, 2, shared=True, numbers=(0, 4))
 

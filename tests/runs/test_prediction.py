@@ -287,7 +287,7 @@ def test_bad_samples_are_one_sentence(
 
 
 @given(content=st.binary(max_size=60), cut=st.integers(0, 400), flip=st.integers(0, 10_000))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_damaged_image_is_a_data_error(tmp_path: Path, content: bytes, cut: int, flip: int) -> None:
     """Nothing but DataError, whatever the bytes; or they still are an image."""
     kind = ("PNG", "GIF", "BMP", "TIFF", "JPEG")[flip % 5]
@@ -441,7 +441,7 @@ ALMOST = st.fixed_dictionaries(
     | st.text(max_size=20)
     | st.sampled_from(["[" * 100_000, '{"a":' * 100_000, "9" * 5000, '{"workflow": NaN}']),
 )
-@settings(max_examples=150)
+@settings(max_examples=40)
 def test_damaged_metadata_are_a_checkpoint_error(tmp_path: Path, workflow: str, text: str) -> None:
     """Or a network that can be used."""
     path = tmp_path / "model.safetensors"

@@ -108,6 +108,7 @@ def test_a_run_in_several_processes_is_the_run(count: int, alone: Path, tmp_path
     assert all("epoch" not in output and "written" not in output for output in outputs[1:])
 
 
+@pytest.mark.slow
 def test_only_the_first_process_needs_a_place_to_write(alone: Path, tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
     (tmp_path / "elsewhere").mkdir()

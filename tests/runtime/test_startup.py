@@ -43,6 +43,7 @@ def test_a_second_start_finds_its_programs(tmp_path: Path) -> None:
     assert len([path for path in folder.iterdir() if "train" in path.name]) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "program", "another"),
     [
@@ -63,6 +64,7 @@ def test_another_seed_is_the_same_programs(
     assert {path.name for path in folder.iterdir() if path.name.endswith("-cache")} == programs
 
 
+@pytest.mark.slow
 def test_a_program_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "cache/jaxdnn/compiled"
     assert run(tmp_path).returncode == 0
@@ -75,11 +77,13 @@ def test_a_program_that_was_cut_off_is_made_again(tmp_path: Path) -> None:
     assert len(program.read_bytes()) > 100
 
 
+@pytest.mark.slow
 def test_no_cache_leaves_nothing(tmp_path: Path) -> None:
     assert run(tmp_path, "--no-compile-cache").returncode == 0
     assert not (tmp_path / "cache/jaxdnn").exists()
 
 
+@pytest.mark.slow
 def test_the_users_own_cache_is_taken(tmp_path: Path) -> None:
     own = tmp_path / "own"
     settings = {
@@ -91,6 +95,7 @@ def test_the_users_own_cache_is_taken(tmp_path: Path) -> None:
     assert not (tmp_path / "cache/jaxdnn").exists()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     result = run(tmp_path)
@@ -103,8 +108,8 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "environment", "precision"),
     [
-        ((), {}, "float32"),
-        ((), {"JAX_ENABLE_X64": "1"}, "float64"),
+        pytest.param((), {}, "float32", marks=pytest.mark.slow),
+        pytest.param((), {"JAX_ENABLE_X64": "1"}, "float64", marks=pytest.mark.slow),
         (("--precision", "float32"), {"JAX_ENABLE_X64": "1"}, "float32"),
         (("--precision", "float64", "--device", "cpu"), {}, "float64"),
     ],

@@ -27,6 +27,7 @@ def systems(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda module: importlib.import_module(f"bench_systems.{module}")
 
 
+@pytest.mark.slow
 def test_a_small_run_measures_prints_writes_and_draws(mnist_folder: Path, tmp_path: Path) -> None:
     results, picture = tmp_path / "bench.json", tmp_path / "bench.png"
     chosen = ["--only", "mnist", "regression", "--systems", "jaxdnn", "torch eager", "equinox"]
@@ -53,6 +54,7 @@ def test_a_small_run_measures_prints_writes_and_draws(mnist_folder: Path, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_what_a_thread_does_in_a_step_is_the_step(
     mnist_folder: Path, tmp_path: Path, systems: Any
 ) -> None:

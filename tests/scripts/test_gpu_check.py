@@ -49,6 +49,7 @@ def test_a_trial_on_the_cpu_checks_prints_and_writes(tmp_path: Path) -> None:
     assert written["left_out"] == []
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_the_budget_is_left_out_by_name(tmp_path: Path) -> None:
     results = tmp_path / "check.json"
     budget = ["--device", "cpu", "--seconds", 15, "--rows", "W23", "--parts", "import", "table"]

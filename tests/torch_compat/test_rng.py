@@ -157,7 +157,7 @@ def test_each_call(name: str, seed: int) -> None:
 
 
 @given(seed=SEEDS, names=st.lists(st.sampled_from(sorted(CALLS)), max_size=12))
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_calls_share_one_stream(seed: int, names: list[str]) -> None:
     assert_same_stream(seed, [CALLS[name] for name in names])
 
@@ -220,7 +220,7 @@ def test_a_million_values() -> None:
     shares=st.lists(st.integers(0, 9), min_size=1, max_size=5).filter(any),
 )
 @example(seed=0, n=7, shares=[1, 6, 3, 3])
-@settings(max_examples=60)
+@settings(max_examples=20)
 def test_fractions(seed: int, n: int, shares: list[int]) -> None:
     """Their floating-point sum is 1, just below it or, as in the example and refused, above it."""
     fractions = [share / sum(shares) for share in shares]

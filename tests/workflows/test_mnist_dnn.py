@@ -66,6 +66,7 @@ def test_same_seed_same_bits_and_another_seed_others(mnist_data: MNIST) -> None:
     assert not any(np.array_equal(a, b) for a, b in zip(first[:-1], other[:-1], strict=True))
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_in_another_process() -> None:
     program = (
         "import hashlib, jax\n"
@@ -91,6 +92,7 @@ def test_same_seed_same_bits_in_another_process() -> None:
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_run_vmaps_over_keys_and_hyperparameters(x64: None, mnist_data: MNIST) -> None:
     data = few(mnist_data)
     keys = jax.random.split(KEY, 2)

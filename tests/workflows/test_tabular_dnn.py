@@ -44,7 +44,7 @@ def test_run_learns(config: Config) -> None:
     probabilities=st.lists(st.sampled_from([0.0, 0.5, 0.4999, 1.0]), min_size=1, max_size=6),
     seed=st.integers(0, 100),
 )
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_half_is_the_second_class(probabilities: list[float], seed: int) -> None:
     outputs = np.array(probabilities, np.float32)[:, None]
     labels = np.random.default_rng(seed).integers(0, 2, outputs.shape).astype(np.float32)
