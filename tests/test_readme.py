@@ -12,6 +12,7 @@ from jaxdnn.data.mnist import MNIST
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_example_runs_and_prints_what_it_promises(mnist_data: MNIST) -> None:
     [example] = re.findall(r"<!-- example -->\n```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in example.splitlines() if line]) <= 20

@@ -24,7 +24,7 @@ def start(optimizer: optax.GradientTransformation) -> TrainState:
     return TrainState(weight, optimizer.init(weight))
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(
     samples=st.integers(1, 20),
     batch_size=st.none() | st.integers(1, 25),
@@ -104,7 +104,7 @@ def test_accuracy_does_not_depend_on_the_batch_size(batch_size: int) -> None:
 
 
 @given(samples=st.integers(0, 500), seed=st.integers(0, 1000))
-@settings(max_examples=10)
+@settings(max_examples=4)
 def test_shuffle_holds_each_index_once(samples: int, seed: int) -> None:
     order = shuffle(jax.random.key(seed), samples)
     assert sorted(order.tolist()) == list(range(samples))

@@ -184,7 +184,7 @@ mutated = st.tuples(good, st.integers(0), st.binary(max_size=3), st.integers(0, 
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(content=st.binary(max_size=80) | likely | mutated)
 def test_any_bytes_are_numbers_or_a_data_error(
     content: bytes, tmp_path_factory: pytest.TempPathFactory

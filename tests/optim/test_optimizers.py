@@ -176,7 +176,12 @@ def assert_same_run(ours: tuple[Any, Any], theirs: tuple[Tree, dict[str, Tree]])
 def combinations() -> list[Any]:
     """Every optimiser without its flags, with each but ``maximize`` alone, and with all of them."""
     return [
-        pytest.param(name, dict.fromkeys(on, True), id="-".join([name, *on]))
+        pytest.param(
+            name,
+            dict.fromkeys(on, True),
+            id="-".join([name, *on]),
+            marks=[] if on == case.flags else pytest.mark.slow,
+        )
         for name, case in CASES.items()
         for on in [(), *[(flag,) for flag in case.flags if flag != "maximize"], case.flags]
     ]

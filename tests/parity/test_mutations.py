@@ -14,8 +14,6 @@ ROOT = Path(__file__).parents[2]
 SAMPLE = (
     "branch-stopped",
     "decay-after-momentum",
-    "l1-at-zero",
-    "log-of-softmax",
 )
 """What the other tests of this folder do not make; the whole table takes minutes."""
 

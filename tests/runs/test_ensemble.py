@@ -143,6 +143,7 @@ def test_each_network_of_lenet_too(x64: None, few: MNIST) -> None:
     check_each_network(lenet.fit, 2, 2, shared=False, numbers=(0, 4))
 
 
+@pytest.mark.slow
 def test_networks_differ(x64: None, digits: Any) -> None:
     """So that their equality says something; every number and the key has its effect."""
     plain = config()
@@ -155,6 +156,7 @@ def test_networks_differ(x64: None, digits: Any) -> None:
     assert len({np.asarray(array).tobytes() for array in losses}) == len(losses)
 
 
+@pytest.mark.slow
 def test_decay_and_scale_are_what_they_say(x64: None) -> None:
     key = jax.random.key(0)
     fresh, doubled = (mnist_dnn.init(key, config(initial_scale=s)).params for s in (1.0, 2.0))

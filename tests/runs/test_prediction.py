@@ -189,7 +189,7 @@ def test_digit_is_the_same_in_every_kind_of_file(
             assert int(row["prediction"]) == scores.argmax(), name
 
 
-@pytest.mark.parametrize("workflow", DIGITS)
+@pytest.mark.parametrize("workflow", [pytest.param("lenet", marks=pytest.mark.slow), "mnist-dnn"])
 def test_many_images_of_a_file_are_predicted_as_torch_does(
     workflow: str,
     mnist_data: MNIST,

@@ -119,7 +119,8 @@ def test_only_the_first_process_needs_a_place_to_write(alone: Path, tmp_path: Pa
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_a_dead_process_ends_the_others_and_the_run_goes_on(
     victim: int, alone: Path, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ data = MNIST(images, labels, images[:50], labels[:50])
 mesh = sharding.data_mesh()
 assert mesh.size == int(sys.argv[1])
 
-for workflow in (mnist_dnn, lenet):
+for workflow in [{"mnist_dnn": mnist_dnn, "lenet": lenet}[name] for name in sys.argv[2:]]:
     config = workflow.Config(epochs=2, batch_size=32)  # 131 = 4 * 32 + 3
     one = workflow.run(Request(0, config, data, "random"))
     many = workflow.run(Request(0, config, data, "random", mesh=mesh))
@@ -56,13 +56,18 @@ for workflow in (mnist_dnn, lenet):
 
 
 @pytest.mark.parametrize(
-    "devices", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(8, marks=pytest.mark.slow)]
+    ("devices", "workflows"),
+    [
+        (2, ["mnist_dnn"]),
+        pytest.param(3, ["mnist_dnn", "lenet"], marks=pytest.mark.slow),
+        pytest.param(8, ["mnist_dnn", "lenet"], marks=pytest.mark.slow),
+    ],
 )
-def test_a_shared_run_is_the_run(devices: int, tmp_path: Path) -> None:
+def test_a_sharded_run_is_the_run(devices: int, workflows: list[str], tmp_path: Path) -> None:
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_X64": "1"}
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(devices)],
+        [sys.executable, "-c", SCRIPT, str(devices), *workflows],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

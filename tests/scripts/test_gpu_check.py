@@ -32,6 +32,7 @@ sys.meta_path.insert(0, Blocker())
 """What a machine lacks that somebody has for minutes and that reaches no package index."""
 
 
+@pytest.mark.slow
 def test_a_trial_on_the_cpu_checks_prints_and_writes(tmp_path: Path) -> None:
     results = tmp_path / "check.json"
     (tmp_path / "sitecustomize.py").write_text(BLOCKER)

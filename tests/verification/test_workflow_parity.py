@@ -64,7 +64,7 @@ def check(row: str, data: MNIST | None, *, steps: int, samples: int, with_forms:
 # Gradient descent is verified from the command line, in tests/cli/test_verify.py; LeNet, which
 # compiles for long, is slow.
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own use
-@pytest.mark.parametrize("row", sorted({*FIRST_ROWS.values()} - {"W07", "W25"}))
+@pytest.mark.parametrize("row", sorted({*FIRST_ROWS.values()} - {"W07", "W25", "W29"}))
 def test_the_first_steps_of_a_workflow_are_torchs(row: str, request: pytest.FixtureRequest) -> None:
     data = data_of(row, request)
     check(row, data, steps=FEW, samples=8, with_forms=row == "W23")

@@ -56,6 +56,7 @@ def test_run_learns_and_is_fit(mnist_data: MNIST) -> None:
     assert result.divergences == {}
 
 
+@pytest.mark.slow
 def test_same_seed_same_bits_and_another_seed_others(mnist_data: MNIST) -> None:
     data, config = few(mnist_data), mnist_dnn.Config(epochs=2)
     first, again, other = (

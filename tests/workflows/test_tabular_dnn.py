@@ -16,7 +16,11 @@ from reference_torch.workflows import tabular_dnn as reference
 
 
 @pytest.mark.parametrize(
-    "config", [Config(epochs=1500), Config(epochs=300, batch_size=128, standardise=True)]
+    "config",
+    [
+        Config(epochs=1500),
+        pytest.param(Config(epochs=300, batch_size=128, standardise=True), marks=pytest.mark.slow),
+    ],
 )
 def test_run_learns(config: Config) -> None:
     """The settings of the document, but for its length: by far better than the larger class."""

@@ -263,7 +263,12 @@ RUNS: dict[str, Callable[[], tuple[Ran, Ran]]] = {
 }
 
 
-@pytest.mark.parametrize("run", RUNS)
+SLOW = {"tabular-dnn, mini-batches", "tabular-dnn", "lenet"}
+
+
+@pytest.mark.parametrize(
+    "run", [pytest.param(run, marks=pytest.mark.slow) if run in SLOW else run for run in RUNS]
+)
 def test_whole_run_is_torchs(x64: None, run: str) -> None:
     """Reports and parameters are equal to 1e-12, relative to the largest of each."""
     ours, theirs = RUNS[run]()
