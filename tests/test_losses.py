@@ -211,7 +211,7 @@ def assert_close(actual: Any, expected: Any, tolerance: float) -> None:
 @pytest.mark.filterwarnings("ignore:reduction. 'mean' divides:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradients_are_torchs(x64: None, name: str) -> None:
-    @settings(max_examples=4)
+    @settings(max_examples=3)
     @given(data=st.data(), reduction=st.sampled_from(reductions(name)))
     def check(data: st.DataObject, reduction: str) -> None:
         case = CASES[name](data.draw)

@@ -237,7 +237,13 @@ FAST = {"tabular-dnn": ["--epochs", "100"], "sum-classifier": ["--epochs", "200"
 
 @pytest.mark.parametrize(
     "workflow_id",
-    [*set_aside("mnist-dnn", "lenet"), pytest.param("lenet", marks=pytest.mark.slow)],
+    [
+        *set_aside("mnist-dnn", "lenet", "linear-regression", "sum-classifier"),
+        *(
+            pytest.param(workflow_id, marks=pytest.mark.slow)
+            for workflow_id in ("lenet", "linear-regression", "sum-classifier")
+        ),
+    ],
 )
 def test_every_workflow_runs_and_leaves_what_it_computed(
     workflow_id: str,

@@ -218,6 +218,7 @@ def test_sweep_leaves_what_it_computed(
     assert right.mean() == pytest.approx(last.max())
 
 
+@pytest.mark.slow
 def test_shared_order_chunks_and_a_network_that_diverges(
     few: MNIST, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ def serial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "_results", results)
 
 
+@pytest.mark.slow
 def test_two_workflows_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jaxdnn", "verify", "gradient-descent", "data-loading"]
     command += ["--steps", "5", "--json", "out.json", "--html", "out.html"]

@@ -99,7 +99,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_run_in_several_processes_is_the_run(count: int, alone: Path, tmp_path: Path) -> None:
     outputs = finish(start_all(tmp_path, count, "--epochs", 3, *FILES))
     compare(alone, tmp_path)

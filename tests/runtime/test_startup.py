@@ -31,6 +31,7 @@ def jaxdnn(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
     )
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_its_programs(tmp_path: Path) -> None:
     folder = tmp_path / "cache/jaxdnn/compiled"
     assert run(tmp_path).returncode == 0
@@ -110,7 +111,12 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     [
         pytest.param((), {}, "float32", marks=pytest.mark.slow),
         pytest.param((), {"JAX_ENABLE_X64": "1"}, "float64", marks=pytest.mark.slow),
-        (("--precision", "float32"), {"JAX_ENABLE_X64": "1"}, "float32"),
+        pytest.param(
+            ("--precision", "float32"),
+            {"JAX_ENABLE_X64": "1"},
+            "float32",
+            marks=pytest.mark.slow,
+        ),
         (("--precision", "float64", "--device", "cpu"), {}, "float64"),
     ],
 )

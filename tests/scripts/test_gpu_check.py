@@ -84,6 +84,7 @@ def test_rounded_products_that_are_not_said_fail(
     assert gpu_check._tf32_check(setting).passed is passes
 
 
+@pytest.mark.slow
 def test_a_failure_is_counted(tmp_path: Path) -> None:
     trial = ["--device", "cpu", "--rows", "W29", "--steps", 2, "--parts"]
     result = check(*trial, "--data-dir", tmp_path)

@@ -18,7 +18,7 @@ from reference_torch.workflows import tabular_dnn as reference
 @pytest.mark.parametrize(
     "config",
     [
-        Config(epochs=1500),
+        Config(epochs=800),
         pytest.param(Config(epochs=300, batch_size=128, standardise=True), marks=pytest.mark.slow),
     ],
 )
