@@ -74,13 +74,18 @@ POINTS = np.linspace(-1, 1, 12)
 
 @functools.cache
 def _alone(fit: Any, number: int, shared: bool, x64: bool) -> Any:
-    one = config(**{name: values[number] for name, values in NUMBERS.items()})
+    one = config(_module(fit), **{name: values[number] for name, values in NUMBERS.items()})
     shuffle_key = SHARED if shared else None
     key = jax.random.key(SEEDS[number])
     return jax.device_get(jax.jit(fit)(key, one, DATA[fit], shuffle_key=shuffle_key))
 
 
 DATA: dict[Any, Any] = {toy: POINTS}
+
+
+def _module(fit: Any) -> Any:
+    """Whose configuration a fit takes."""
+    return lenet if fit is lenet.fit else mnist_dnn
 
 
 def alone(fit: Any, number: int, *, shared: bool = False) -> Any:
@@ -97,7 +102,8 @@ def digits(few: MNIST) -> Any:
 
 def many(fit: Any, **options: Any) -> Any:
     keys = jax.vmap(jax.random.key)(jnp.array(SEEDS))
-    configs = config(**{name: jnp.array(values) for name, values in NUMBERS.items()})
+    numbers = {name: jnp.array(values) for name, values in NUMBERS.items()}
+    configs = config(_module(fit), **numbers)
     return jax.jit(functools.partial(fit_many, fit, **options))(keys, configs, DATA[fit])
 
 
