@@ -9,7 +9,8 @@ call. Everything that trains in this package, the command line included, calls t
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +19,18 @@ import optax
 from jaxtyping import Array, Float, Int, Integer, Key, PyTree
 
 from jaxdnn.data.batches import shuffle
+from jaxdnn.data.mnist import MNIST
 
 __all__ = [
     "Batch",
+    "Classifier",
     "History",
     "Loss",
     "StepInfo",
     "TrainState",
     "accuracy",
     "fit",
+    "train_classifier",
     "train_epoch",
     "train_step",
     "train_steps",
@@ -250,6 +254,59 @@ def fit(
 
     numbers = jnp.arange(epochs) if isinstance(epochs, int) else epochs
     return jax.lax.scan(epoch, state, numbers)
+
+
+class Classifier(NamedTuple):
+    """A network that classifies images, and how it is trained, as pure functions.
+
+    Attributes:
+      init: ``init(key, config) -> state``.
+      loss: ``loss(params, images, labels) -> scalar``.
+      optimizer: ``optimizer(config) -> transformation``.
+      predict: ``predict(params, images) -> scores``.
+    """
+
+    init: Callable[..., TrainState]
+    loss: Loss
+    optimizer: Callable[[Any], optax.GradientTransformation]
+    predict: Callable[..., Array]
+
+
+def train_classifier(
+    classifier: Classifier,
+    state: TrainState,
+    epochs: int | Int[Array, " epochs"],
+    key: Key[Array, ""],
+    config: Any,
+    data: MNIST,
+) -> tuple[TrainState, History]:
+    """`fit` for a classifier of MNIST, evaluated on the test images after every epoch.
+
+    Args:
+      classifier: its functions.
+      state: before the first epoch.
+      epochs: as in `fit`.
+      key: as in `fit`.
+      config: hyperparameters, with a ``batch_size``.
+      data: images as bytes, and labels.
+
+    Returns:
+      The state after the last epoch, and the history.
+    """
+
+    def evaluate(params: Params) -> Float[Array, ""]:
+        return accuracy(partial(classifier.predict, params), data.test_images, data.test_labels)
+
+    return fit(
+        classifier.loss,
+        classifier.optimizer(config),
+        state,
+        (data.train_images, data.train_labels),
+        key,
+        epochs=epochs,
+        batch_size=config.batch_size,
+        evaluate=evaluate,
+    )
 
 
 def accuracy(

@@ -14,6 +14,7 @@ __all__ = [
     "linear",
     "load_params",
     "mlp",
+    "scale_params",
 ]
 
 M = TypeVar("M", bound=nn.Module)
@@ -82,6 +83,14 @@ def mlp(
        'net.3.weight': (10, 32), 'net.3.bias': (10,)}
     """
     return MLP(sizes, activation=activation, final_activation=final_activation, flatten=flatten)
+
+
+def scale_params(model: M, factor: float) -> M:
+    """Multiply all parameters of a module by a factor, in place; returns the module."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(factor)
+    return model
 
 
 def load_params(model: M, params: Mapping[str, np.ndarray]) -> M:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # jaxdnn need not 
 
 from bench_systems import report
 from bench_systems.parts import PARTS
-from bench_systems.settings import Settings
+from bench_systems.settings import Settings, cores
 from bench_systems.workers import WorkerError, serve, take_turns
 
 LEAST_REPETITIONS = 7
@@ -101,7 +101,7 @@ def _options() -> argparse.Namespace:
     add("--epochs", type=int, help="epochs of the MNIST DNN (5)")
     add("--samples", type=int, default=60_000, help="training images (60,000)")
     add("--networks", type=int, help="networks that are trained at once (8; on a GPU 256)")
-    add("--threads", type=int, default=_cores(), help="threads of each system; default: all cores")
+    add("--threads", type=int, default=cores(), help="threads of each system; default: all cores")
     add("--tf32", action="store_true", help="allow TF32 in matrix products on a GPU")
     add("--json", type=Path, help="file for the measurements")
     add("--plot", type=Path, help="file for a plot of the ratios")
@@ -131,10 +131,6 @@ def _remark(options: argparse.Namespace) -> str:
 
 def _is_wanted(system: str, wanted: list[str] | None) -> bool:
     return wanted is None or any(text in system for text in wanted)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pin(threads: int) -> None:

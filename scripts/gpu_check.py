@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -344,7 +344,6 @@ def _parity_checks(
 ) -> Iterator[Check]:
     import jax
 
-    from jaxdnn.data import mnist
     from jaxdnn.errors import JaxdnnError
     from jaxdnn.verification.cases import CASES
 
@@ -352,7 +351,7 @@ def _parity_checks(
     data = None
     if CASES[row].needs_mnist:
         try:
-            data, _ = mnist.load(options.data_dir)
+            data = _mnist(options.data_dir)
         except (JaxdnnError, ImportError) as error:
             detail = f"needs MNIST: {error}; give --data-dir".partition("\n")[0]
             yield Check(name, False, detail)
@@ -363,6 +362,14 @@ def _parity_checks(
     except Exception as error:
         traceback.print_exc()
         yield Check(name, False, f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+@cache
+def _mnist(data_dir: Path | None) -> Any:
+    """Read and checked once for all rows."""
+    from jaxdnn.data import mnist
+
+    return mnist.load(data_dir)[0]
 
 
 def _parity_check(name: str, row: str, data: Any, steps: int, *, with_forms: bool) -> Check:
@@ -397,14 +404,14 @@ def _bench_checks(
 ) -> Iterator[Check]:
     """Run systems of a part of the bench in turn; a check for every figure."""
     from bench_systems.parts import PARTS
-    from bench_systems.settings import Settings
+    from bench_systems.settings import Settings, cores
     from bench_systems.workers import WorkerError, take_turns
 
     part, gpu = PARTS[part_name], options.device == "gpu"
     small = options.quick or not gpu  # on a CPU the script is only tried out
     settings = Settings(
         options.device,
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores(),
         str(options.data_dir) if options.data_dir else None,
         epochs=1 if small else 5,
         networks=2 if small else 256,

@@ -140,14 +140,15 @@ ONLY_JAX = {
         *("from_settings", "from_torch", "per_epoch"),
     },
     "runs.checkpoint": {"read"},
-    # A step and a scan of steps; in torch they are the body of a loop over a loader.
-    "training": {"train_step", "train_steps"},
+    # A step and a scan of steps; in torch they are the body of a loop over a loader, which also
+    # knows the data set.
+    "training": {"train_classifier", "train_step", "train_steps"},
     # The optimiser's state is part of what is passed on; in torch the optimiser holds it.
     "workflows.sum_classifier": {"init"},
     "workflows.tabular_dnn": {"init"},
 }
 ONLY_TORCH = {
-    "models": {"load_params"},
+    "models": {"load_params", "scale_params"},
     # Loaders; JAX indexes arrays inside the program.
     "workflows.mnist_dnn": {"batches"},
     "workflows.tabular_dnn": {"batches"},

@@ -2,15 +2,13 @@
 
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
@@ -24,10 +22,10 @@ from jaxdnn.runs.result import Network, Result, Training, exact_fractions
 from jaxdnn.runs.runner import Run, drive
 from jaxdnn.runs.workflow import Request
 from jaxdnn.runtime import sharding
-from jaxdnn.training import TrainState
+from jaxdnn.training import Classifier, History, TrainState
 from jaxdnn.workflows.config import require_seed
 
-__all__ = ["Classifier", "Inputs", "run"]
+__all__ = ["Inputs", "run"]
 
 
 @dataclass(frozen=True)
@@ -45,22 +43,6 @@ class Inputs:
     def files(self) -> list[Path]:
         """The places of the four files."""
         return mnist.files_read(self.data_dir)
-
-
-class Classifier(NamedTuple):
-    """A workflow's functions.
-
-    Attributes:
-      init: ``init(key, config) -> state``.
-      loss: ``loss(params, images, labels) -> scalar``.
-      optimizer: ``optimizer(config) -> transformation``.
-      predict: ``predict(params, images) -> scores``.
-    """
-
-    init: Callable[..., TrainState]
-    loss: training.Loss
-    optimizer: Callable[[Any], optax.GradientTransformation]
-    predict: Callable[..., Array]
 
 
 def run(request: Request, classifier: Classifier, *, workflow: str) -> Result:
@@ -137,28 +119,17 @@ def run(request: Request, classifier: Classifier, *, workflow: str) -> Result:
 
 def _programs(classifier: Classifier, mesh: Mesh | None) -> tuple[Any, Any]:
     """Two jitted functions: the start of a run, and some epochs of it."""
-    replicated = None if mesh is None else NamedSharding(mesh, PartitionSpec())
-    loss = classifier.loss if mesh is None else sharding.data_parallel(classifier.loss, mesh)
+    replicated = None
+    if mesh is not None:
+        replicated = NamedSharding(mesh, PartitionSpec())
+        classifier = classifier._replace(loss=sharding.data_parallel(classifier.loss, mesh))
 
     def start(seed: Array, config: Any) -> tuple[Array, TrainState]:
         shuffle_key, init_key = jax.random.split(jax.random.key(seed))
         return shuffle_key, classifier.init(init_key, config)
 
-    def train(state: TrainState, epochs: Array, key: Array, config: Any, data: MNIST) -> Any:
-        def evaluate(params: Any) -> Array:
-            predict = partial(classifier.predict, params)
-            return training.accuracy(predict, data.test_images, data.test_labels)
-
-        return training.fit(
-            loss,
-            classifier.optimizer(config),
-            state,
-            (data.train_images, data.train_labels),
-            key,
-            epochs=epochs,
-            batch_size=config.batch_size,
-            evaluate=evaluate,
-        )
+    def train(state: TrainState, *arguments: Any) -> tuple[TrainState, History]:
+        return training.train_classifier(classifier, state, *arguments)
 
     return (
         jax.jit(start, out_shardings=replicated),

@@ -194,14 +194,15 @@ def train_ensemble(
         layout = _layout(count - done, limit, len(trainer.devices), trainer.vmap_size)
         new = min(layout.networks, count - done)
         repeated = np.minimum(np.arange(done, done + layout.networks), count - 1)
+        arguments = _take((seeds, configs), repeated)
         try:
-            excess = trainer.compile(layout, _take((seeds, configs), repeated))
+            excess = trainer.compile(layout, arguments)
             if chunk is None and excess > 1 and layout.networks > 1:
                 limit = max(1, min(layout.networks - 1, int(layout.networks / excess)))
                 continue
-            if not done and not sizes:
+            if not done:
                 on_plan(layout.networks)
-            networks, history, finite = trainer.run(_take((seeds, configs), repeated))
+            networks, history, finite = trainer.run(arguments)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise

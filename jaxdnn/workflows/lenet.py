@@ -6,7 +6,6 @@ The loop is that of `jaxdnn.workflows.mnist_dnn`; only the network is another on
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -119,20 +118,19 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     return mnist_dnn.optimizer(config)
 
 
+CLASSIFIER = training.Classifier(init, loss, optimizer, predict)
+
+
 def fit(
     key: Key[Array, ""], config: Config, data: MNIST, *, shuffle_key: Key[Array, ""] | None = None
 ) -> tuple[TrainState, History]:
     """A whole run as one pure function; see `jaxdnn.workflows.mnist_dnn.fit`."""
     own_shuffle_key, init_key = jax.random.split(key)
-    return training.fit(
-        loss,
-        optimizer(config),
+    return training.train_classifier(
+        CLASSIFIER,
         init(init_key, config),
-        (data.train_images, data.train_labels),
+        config.epochs,
         own_shuffle_key if shuffle_key is None else shuffle_key,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        evaluate=lambda params: training.accuracy(
-            partial(predict, params), data.test_images, data.test_labels
-        ),
+        config,
+        data,
     )

@@ -7,7 +7,6 @@ is one function of a key: `fit`. Jitted it is one program, and vmapped it trains
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -98,6 +97,9 @@ def optimizer(config: Config) -> optax.GradientTransformation:
     )
 
 
+CLASSIFIER = training.Classifier(init, loss, optimizer, predict)
+
+
 def fit(
     key: Key[Array, ""], config: Config, data: MNIST, *, shuffle_key: Key[Array, ""] | None = None
 ) -> tuple[TrainState, History]:
@@ -120,15 +122,11 @@ def fit(
       ((2, 11), [1.0, 1.0])
     """
     own_shuffle_key, init_key = jax.random.split(key)
-    return training.fit(
-        loss,
-        optimizer(config),
+    return training.train_classifier(
+        CLASSIFIER,
         init(init_key, config),
-        (data.train_images, data.train_labels),
+        config.epochs,
         own_shuffle_key if shuffle_key is None else shuffle_key,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        evaluate=lambda params: training.accuracy(
-            partial(predict, params), data.test_images, data.test_labels
-        ),
+        config,
+        data,
     )

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from reference_torch import training
+from reference_torch import models, training
 from reference_torch.training import Device, History
 from reference_torch.workflows import mnist_dnn
 from reference_torch.workflows.mnist_dnn import normalise
@@ -66,11 +66,7 @@ class LeNet(nn.Module):
 
 def init(config: Config = Config()) -> LeNet:
     """The network, with initial parameters from torch's global generator."""
-    model = LeNet()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(config.initial_scale)
-    return model
+    return models.scale_params(LeNet(), config.initial_scale)
 
 
 def pad(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from reference_torch import training
+from reference_torch import models, training
 from reference_torch.training import Device, History
 
 __all__ = [
@@ -78,11 +78,7 @@ class DNN(nn.Module):
 
 def init(config: Config = Config()) -> DNN:
     """The network, with initial parameters from torch's global generator."""
-    model = DNN()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(config.initial_scale)
-    return model
+    return models.scale_params(DNN(), config.initial_scale)
 
 
 def normalise(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

@@ -12,10 +12,10 @@ import numpy as np
 
 from bench_systems import digits
 from bench_systems.settings import Run, Settings
-from jaxdnn import training
 from jaxdnn.data import mnist, tabular
 from jaxdnn.runs import ensemble as ensembles
 from jaxdnn.runs.reports import mnist_dnn as report
+from jaxdnn.runs.reports import tabular_dnn as table_report
 from jaxdnn.runs.workflow import Request
 from jaxdnn.workflows import linear_regression, mnist_dnn, tabular_dnn
 
@@ -171,24 +171,12 @@ def by_networks(settings: Settings) -> Run:
 # Small networks.
 
 
-def _table() -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """5,000 full-batch epochs of the tabular DNN as a pure function, and its arguments."""
+def _table() -> tuple[Any, ...]:
+    """Arguments of the tabular DNN's `train` for 5,000 full-batch epochs."""
     parts, params, _ = tabular_dnn.data_and_params(SEED, tabular.generate(SEED))
     config = tabular_dnn.Config()
-
-    def train(state: Any, key: Any, config: Any, data: Any) -> Any:
-        return training.fit(
-            tabular_dnn.loss,
-            tabular_dnn.optimizer(config),
-            state,
-            (data.train_features, data.train_labels),
-            key,
-            epochs=config.epochs,
-            batch_size=None,
-        )
-
-    state = tabular_dnn.init(params, config)
-    return train, jax.device_put((state, jax.random.key(0), config, parts))
+    state, epochs = tabular_dnn.init(params, config), np.arange(config.epochs)
+    return jax.device_put((state, epochs, jax.random.key(0), config, parts))
 
 
 def _table_accuracy(params: Any, data: Any) -> float:
@@ -198,8 +186,8 @@ def _table_accuracy(params: Any, data: Any) -> float:
 
 def table(settings: Settings) -> Run:
     """5,000 full-batch epochs of the tabular DNN, without compilation."""
-    train, arguments = _table()
-    program = jax.jit(train).lower(*arguments).compile()
+    arguments = _table()
+    program = jax.jit(table_report.train).lower(*arguments).compile()
 
     def run(turn: int) -> dict[str, float]:
         seconds, (state, _) = _seconds(program, *arguments)
@@ -210,11 +198,11 @@ def table(settings: Settings) -> Run:
 
 def table_compiling(settings: Settings) -> Run:
     """The same, with compilation in every turn."""
-    train, arguments = _table()
+    arguments = _table()
 
     def run(turn: int) -> dict[str, float]:
         jax.clear_caches()
-        seconds, (state, _) = _seconds(jax.jit(train), *arguments)
+        seconds, (state, _) = _seconds(jax.jit(table_report.train), *arguments)
         return {"seconds": seconds, "accuracy": _table_accuracy(state.params, arguments[-1])}
 
     return run

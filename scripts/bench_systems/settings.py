@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "Run", "Settings", "SkippedError", "child_environment"]
+__all__ = ["ROOT", "Run", "Settings", "SkippedError", "child_environment", "cores"]
 
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the repository, from which jaxdnn is imported if it is not installed."""
@@ -50,6 +50,11 @@ class Settings:
     def from_json(cls, text: str) -> "Settings":
         """The settings from the result of `to_json`."""
         return cls(**json.loads(text))
+
+
+def cores() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

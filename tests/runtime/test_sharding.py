@@ -33,8 +33,8 @@ for workflow in [{"mnist_dnn": mnist_dnn, "lenet": lenet}[name] for name in sys.
     many = workflow.run(Request(0, config, data, "random", mesh=mesh))
     batch = images[:13], labels[:13]
     params = one.network.params
-    gradient = jax.jit(jax.grad(workflow.loss))(params, *batch)
-    shared = jax.jit(jax.grad(sharding.data_parallel(workflow.loss, mesh)))(
+    gradient = jax.jit(jax.grad(workflow.CLASSIFIER.loss))(params, *batch)
+    shared = jax.jit(jax.grad(sharding.data_parallel(workflow.CLASSIFIER.loss, mesh)))(
         sharding.replicate(params, mesh), *sharding.replicate(batch, mesh)
     )
     pairs = [(one.losses, many.losses), (params, many.network.params), (gradient, shared)]
@@ -46,10 +46,10 @@ for workflow in [{"mnist_dnn": mnist_dnn, "lenet": lenet}[name] for name in sys.
     assert (one.training.test_accuracy_by_epoch == many.training.test_accuracy_by_epoch).all()
 
     # It is sharded: every device computes with its own rows only.
-    program = jax.jit(sharding.data_parallel(workflow.loss, mesh)).lower(
+    program = jax.jit(sharding.data_parallel(workflow.CLASSIFIER.loss, mesh)).lower(
         sharding.replicate(params, mesh), *sharding.replicate((images[:64], labels[:64]), mesh)
     )
-    alone = jax.jit(workflow.loss).lower(params, images[:64], labels[:64])
+    alone = jax.jit(workflow.CLASSIFIER.loss).lower(params, images[:64], labels[:64])
     flops = [p.compile().cost_analysis()["flops"] for p in (program, alone)]
     assert flops[0] < 1.2 * flops[1] / mesh.size + 1e5, flops
 """

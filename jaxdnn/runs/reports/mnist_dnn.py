@@ -5,7 +5,7 @@ from jaxdnn.runs import digits
 from jaxdnn.runs.digits import Inputs
 from jaxdnn.runs.result import Result
 from jaxdnn.runs.workflow import Request
-from jaxdnn.workflows.mnist_dnn import Config, init, loss, optimizer, predict
+from jaxdnn.workflows.mnist_dnn import CLASSIFIER, Config, init, predict
 
 __all__ = ["SEED", "Config", "Inputs", "network", "run"]
 
@@ -14,8 +14,7 @@ SEED = 0
 
 def run(request: Request) -> Result:
     """Train the network, and report the test accuracy after every epoch."""
-    classifier = digits.Classifier(init, loss, optimizer, predict)
-    return digits.run(request, classifier, workflow="mnist-dnn")
+    return digits.run(request, CLASSIFIER, workflow="mnist-dnn")
 
 
 def network(features: int) -> Model:

@@ -30,7 +30,7 @@ from jaxdnn.workflows.tabular_dnn import (
     optimizer,
 )
 
-__all__ = ["SEED", "Config", "Inputs", "network", "run"]
+__all__ = ["SEED", "Config", "Inputs", "network", "run", "train"]
 
 SEED = 1
 
@@ -100,7 +100,7 @@ def run(request: Request) -> Result:
     steps = 1 if config.batch_size is None else -(-rows // config.batch_size)
     request.progress.on_start(epochs=config.epochs, samples=rows)
     trained, timing = drive(
-        jax.jit(_train, donate_argnums=0),
+        jax.jit(train, donate_argnums=0),
         Run(init(params, config), np.zeros((0, steps), np.result_type(parts.train_features)), None),
         (jax.random.key(seed), config, jax.device_put(parts)),
         epochs=config.epochs,
@@ -143,7 +143,10 @@ def run(request: Request) -> Result:
     )
 
 
-def _train(state: TrainState, epochs: Array, key: Array, config: Config, data: Split) -> Any:
+def train(
+    state: TrainState, epochs: Array, key: Array, config: Config, data: Split
+) -> tuple[TrainState, training.History]:
+    """Some epochs of a run, by their numbers; see `jaxdnn.training.fit`."""
     rows = data.train_features, data.train_labels
     batch_size = config.batch_size
     return training.fit(
