@@ -1,8 +1,9 @@
 """The training loop: a step, a scan over steps, an epoch, a whole run.
 
 Each function is the one below it, repeated: `train_step` is one update, `train_steps` scans it over
-an array of batch indices, `train_epoch` shuffles and takes every sample once, and `fit` scans
-`train_epoch` over the epochs and evaluates after each. Start reading at `train_step`.
+an array of batch indices, `train_batches` cuts a permutation into batches, `train_epoch` shuffles
+and takes every sample once, and `fit` scans `train_epoch` over the epochs and evaluates after each.
+Start reading at `train_step`.
 
 All are pure functions of what they are given, and none is jitted: compile once, at the outermost
 call. Everything that trains in this package, the command line included, calls these.
@@ -30,8 +31,10 @@ __all__ = [
     "TrainState",
     "accuracy",
     "fit",
+    "train_batches",
     "train_classifier",
     "train_epoch",
+    "train_on_batch",
     "train_step",
     "train_steps",
 ]
@@ -156,6 +159,84 @@ def train_steps(
     return jax.lax.scan(step, state, indices)
 
 
+def train_on_batch(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+    *,
+    steps: int,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """Several steps as one scan, all on the same batch.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      state: before the first step.
+      batch: as in `train_step`.
+      steps: the number of steps.
+
+    Returns:
+      The state after the last step, and the loss of every step before its update.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return ((w - x) ** 2).mean()
+      >>> optimizer = optax.sgd(0.25)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
+      >>> state, losses = train_on_batch(loss, optimizer, state, (jnp.ones(3),), steps=3)
+      >>> print(state.params, losses)
+      0.875 [1.     0.25   0.0625]
+    """
+
+    def step(state: TrainState, _: None) -> tuple[TrainState, Array]:
+        state, info = train_step(loss, optimizer, state, batch)
+        return state, info.loss
+
+    return jax.lax.scan(step, state, length=steps)
+
+
+def train_batches(
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    permutation: Int[Array, " samples"],
+    *,
+    batch_size: int,
+) -> tuple[TrainState, Float[Array, " steps"]]:
+    """A step on each batch of a permutation; the last batch may be smaller.
+
+    Args:
+      loss: as in `train_step`.
+      optimizer: as in `train_step`.
+      state: before the first step.
+      data: arrays whose first axis counts the samples.
+      permutation: the samples in the order in which they are taken.
+      batch_size: samples per step.
+
+    Returns:
+      The state after the last step, and the loss of every step before its update.
+
+    Example:
+      >>> def loss(w, x):
+      ...     return ((w - x) ** 2).mean()
+      >>> optimizer = optax.sgd(0.25)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(jnp.array(0.0)))
+      >>> data, permutation = (jnp.array([1.0, 3.0, 5.0]),), jnp.array([2, 0, 1])
+      >>> _, losses = train_batches(loss, optimizer, state, data, permutation, batch_size=2)
+      >>> print(losses)
+      [13.    2.25]
+    """
+    full = len(permutation) // batch_size * batch_size
+    batches, tail = permutation[:full].reshape(-1, batch_size), permutation[None, full:]
+    state, losses = train_steps(loss, optimizer, state, data, batches)
+    if tail.size:  # a smaller batch has another shape, so it cannot be part of the scan
+        state, last = train_steps(loss, optimizer, state, data, tail)
+        losses = jnp.concatenate([losses, last])
+    return state, losses
+
+
 def train_epoch(
     loss: Loss,
     optimizer: optax.GradientTransformation,
@@ -198,14 +279,8 @@ def train_epoch(
     if batch_size is None:
         state, info = train_step(loss, optimizer, state, tuple(map(jnp.asarray, data)))
         return state, info.loss[None]
-    order = shuffle(key, samples)
-    full = samples // batch_size * batch_size
-    batches = order[:full].reshape(-1, batch_size)
-    state, losses = train_steps(loss, optimizer, state, data, batches)
-    if full < samples:
-        state, last = train_steps(loss, optimizer, state, data, order[None, full:])
-        losses = jnp.concatenate([losses, last])
-    return state, losses
+    permutation = shuffle(key, samples)
+    return train_batches(loss, optimizer, state, data, permutation, batch_size=batch_size)
 
 
 def fit(

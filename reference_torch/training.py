@@ -14,6 +14,7 @@ __all__ = [
     "StepInfo",
     "accuracy",
     "fit",
+    "train_classifier",
     "train_epoch",
 ]
 
@@ -124,6 +125,40 @@ def fit(
         if evaluate is not None:
             test_accuracy.append(evaluate())
     return History(torch.stack(losses), torch.tensor(test_accuracy) if test_accuracy else None)
+
+
+def train_classifier(
+    model: nn.Module,
+    criterion: Criterion,
+    optimizer: torch.optim.Optimizer,
+    loaders: tuple[Batches, Batches],
+    *,
+    epochs: int,
+    device: Device = "cpu",
+) -> History:
+    """`fit` for a classifier, with its accuracy on the test set after every epoch.
+
+    Args:
+      model: as in `train_epoch`.
+      criterion: as in `train_epoch`.
+      optimizer: as in `train_epoch`.
+      loaders: the batches of the training set, and those of the test set.
+      epochs: the number of epochs.
+      device: as in `train_epoch`.
+
+    Returns:
+      The losses and test accuracies.
+    """
+    loader, test_loader = loaders
+    return fit(
+        model,
+        criterion,
+        optimizer,
+        loader,
+        epochs=epochs,
+        evaluate=lambda: accuracy(model, test_loader, device),
+        device=device,
+    )
 
 
 @torch.no_grad()

@@ -140,9 +140,9 @@ ONLY_JAX = {
         *("from_settings", "from_torch", "per_epoch"),
     },
     "runs.checkpoint": {"read"},
-    # A step and a scan of steps; in torch they are the body of a loop over a loader, which also
+    # A step and scans of steps; in torch they are the body of a loop over a loader, which also
     # knows the data set.
-    "training": {"train_classifier", "train_step", "train_steps"},
+    "training": {"train_batches", "train_on_batch", "train_step", "train_steps"},
     # The optimiser's state is part of what is passed on; in torch the optimiser holds it.
     "workflows.sum_classifier": {"init"},
     "workflows.tabular_dnn": {"init"},

@@ -5,6 +5,7 @@ draw torch's permutations. A compiled run has no loader: an epoch is an array of
 which comes from `shuffle`.
 """
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +17,8 @@ from jaxtyping import Array, Int, Key
 from jaxdnn.errors import ConfigError, DataError
 from jaxdnn.torch_compat.rng import Generator
 
-__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "random_split", "shuffle"]
+__all__ = ["DataLoader", "Dataset", "Subset", "TensorDataset", "permutations", "random_split"]
+__all__ += ["shuffle"]
 
 
 @runtime_checkable
@@ -183,6 +185,20 @@ def random_split(
     """
     parts = generator.random_split(len(dataset), lengths)
     return [Subset(dataset, indices) for indices in parts]
+
+
+def permutations(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epochs samples"]:
+    """A permutation for each epoch, by Python's ``random.shuffle`` after a seed.
+
+    Example:
+      >>> permutations(0, 2, 5).tolist()
+      [[2, 1, 0, 4, 3], [0, 2, 1, 3, 4]]
+    """
+    generator = random.Random(seed)
+    shuffled = [list(range(samples)) for _ in range(epochs)]
+    for indices in shuffled:
+        generator.shuffle(indices)
+    return np.array(shuffled)
 
 
 def shuffle(key: Key[Array, ""], samples: int) -> Int[Array, " samples"]:

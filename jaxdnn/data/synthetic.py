@@ -7,11 +7,14 @@ from torch's. Later draws, such as initial parameters or a permutation, therefor
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 from jaxdnn.torch_compat.rng import Generator
 
-__all__ = ["Line", "Split", "Sums", "line", "split", "sums"]
+__all__ = ["Line", "Noise", "Split", "Sums", "line", "noise", "split", "sums"]
+
+TRUE_W, TRUE_B = (2.0, -3.4), 4.2
+"""The coefficients and the intercept of the tutorials' linear function."""
 
 
 class Line(NamedTuple):
@@ -19,6 +22,13 @@ class Line(NamedTuple):
 
     features: Float32[np.ndarray, "samples features"]
     labels: Float32[np.ndarray, "samples 1"]
+
+
+class Noise(NamedTuple):
+    """Samples whose classes are independent of their features."""
+
+    inputs: Float32[np.ndarray, "samples features"]
+    labels: Int32[np.ndarray, " samples"]
 
 
 class Sums(NamedTuple):
@@ -41,8 +51,8 @@ def line(
     generator: Generator,
     samples: int,
     *,
-    w: tuple[float, ...] = (2.0, -3.4),
-    b: float = 4.2,
+    w: tuple[float, ...] = TRUE_W,
+    b: float = TRUE_B,
     noise: float = 0.01,
 ) -> Line:
     r"""Samples of a linear function with Gaussian noise.
@@ -68,6 +78,26 @@ def line(
     labels = features @ np.asarray(w, np.float32) + np.float32(b)
     labels += generator.normal(samples, std=noise)
     return Line(features, labels[:, None])
+
+
+def noise(generator: Generator, samples: int, features: int, classes: int) -> Noise:
+    """Features uniform in [0, 100), and random classes.
+
+    Args:
+      generator: torch's generator; advanced.
+      samples: the number of samples.
+      features: the number of features.
+      classes: the number of classes.
+
+    Returns:
+      The features and the classes from 0 to ``classes - 1``.
+
+    Example:
+      >>> noise(Generator(0), 500, 20, 3).inputs.shape
+      (500, 20)
+    """
+    inputs = generator.rand(samples, features) * np.float32(100)
+    return Noise(inputs, generator.randint(0, classes, (samples,)).astype(np.int32))
 
 
 def sums(generator: Generator, samples: int) -> Sums:

@@ -21,7 +21,7 @@ from jaxtyping import PyTree
 from jaxdnn.errors import CheckpointError
 from jaxdnn.torch_compat.rng import Generator
 
-__all__ = ["from_torch", "mlp_params", "to_torch"]
+__all__ = ["from_torch", "linear_params", "mlp_params", "to_torch"]
 
 _TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 # By the rank of a kernel: the axes to transpose to (out, in) or OIHW, and back.
@@ -123,6 +123,31 @@ def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.Sha
         shape = tuple(np.shape(tensor)[axis] for axis in axes)
         tree.setdefault(module, {})[leaf] = jax.ShapeDtypeStruct(shape, np.asarray(tensor).dtype)
     return tree
+
+
+def linear_params(generator: Generator, layers: Sequence[str], like: PyTree) -> PyTree:
+    """Draw torch's initial parameters of linear layers.
+
+    Args:
+      generator: torch's generator; advanced.
+      layers: the names of the layers, in the order in which torch creates them.
+      like: ``{layer: {"kernel": (in, out), "bias": (out,)}}``, the bias optional, as in
+        `from_torch`.
+
+    Returns:
+      A tree like ``like``.
+
+    Example:
+      >>> like = {"fc": {"kernel": jax.ShapeDtypeStruct((3, 2), jnp.float32)}}
+      >>> linear_params(Generator(0), ["fc"], like)["fc"]["kernel"].shape
+      (3, 2)
+    """
+    drawn = {
+        layer: generator.linear(*like[layer]["kernel"].shape, bias="bias" in like[layer])
+        for layer in layers
+    }
+    tensors = {f"{layer}.{name}": a for layer, each in drawn.items() for name, a in each.items()}
+    return from_torch(tensors, like=like)
 
 
 def mlp_params(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:

@@ -15,22 +15,10 @@ from jaxtyping import Array, Float, Int
 from jaxdnn.errors import ConfigError
 from jaxdnn.workflows.config import require_positive
 
-__all__ = [
-    "Config",
-    "Products",
-    "doubled",
-    "jacobian_products",
-    "line",
-    "line_gradients",
-    "mean_of_squares",
-    "mean_of_squares_gradient",
-    "power",
-    "power_gradient",
-    "sigmoid_cross_entropy",
-    "sigmoid_cross_entropy_gradient",
-    "untracked",
-    "untracked_gradient",
-]
+__all__ = ["Config", "Products", "doubled", "jacobian_products", "line", "line_gradients"]
+__all__ += ["mean_of_squares", "mean_of_squares_gradient", "power", "power_gradient"]
+__all__ += ["sigmoid_cross_entropy", "sigmoid_cross_entropy_gradient", "untracked"]
+__all__ += ["untracked_gradient"]
 
 Scalar = Float[Array, ""]
 

@@ -5,10 +5,10 @@ can be vmapped over them; arrays are not validated. The other fields are static.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from numbers import Integral
 from numbers import Real as RealNumber
-from typing import Any, TypeVar
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -18,8 +18,7 @@ from jaxdnn.errors import ConfigError
 
 __all__ = [
     "Real",
-    "check",
-    "register",
+    "hyperparameters",
     "require_count",
     "require_nonnegative",
     "require_positive",
@@ -32,63 +31,75 @@ Real = float | Float[Array, "..."]
 """A numeric hyperparameter: a number, or an array, which a sweep varies under vmap."""
 
 
-def register(*, numbers: Sequence[str]) -> Callable[[type[T]], type[T]]:
-    """Register a dataclass as a pytree whose leaves are the named fields.
+@dataclass_transform(frozen_default=True)
+def hyperparameters(cls: type[T]) -> type[T]:
+    """Make a class a frozen dataclass that checks its fields and is a pytree.
 
-    Unlike `jax.tree_util.register_dataclass`, unflattening does not call the class. JAX also
-    unflattens with placeholders as leaves, which the checks of the class would reject.
+    What a field is follows from its type:
+
+    - `Real`: a leaf of the pytree; it must satisfy `require_nonnegative`.
+    - ``int`` or ``int | None``: static; a number must satisfy `require_count`.
+    - any other type: static, and not checked.
+
+    A ``__post_init__`` of the class may check more.
 
     Args:
-      numbers: the names of the fields that are leaves; the other fields are static.
+      cls: a class with annotated fields.
 
     Returns:
-      A class decorator.
+      The class as a dataclass.
 
     Example:
-      >>> @register(numbers=["lr"])
-      ... @dataclasses.dataclass(frozen=True)
+      >>> @hyperparameters
       ... class Config:
       ...     epochs: int = 5
       ...     lr: Real = 0.1
       >>> jax.tree.map(lambda number: 2 * number, Config())
       Config(epochs=5, lr=0.2)
+      >>> Config(lr=-0.1)
+      Traceback (most recent call last):
+      jaxdnn.errors.ConfigError: lr must be finite and at least 0; got -0.1.
     """
+    own_checks = getattr(cls, "__post_init__", None)
 
-    def decorate(cls: type[T]) -> type[T]:
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        static = [name for name in names if name not in numbers]
+    def check(config: Any) -> None:
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            if field.type == Real:
+                require_nonnegative(field.name, value)
+            elif field.type is int or (field.type == int | None and value is not None):
+                require_count(field.name, value)
+        if own_checks is not None:
+            own_checks(config)
 
-        def flatten(config: T) -> tuple[list[tuple[Any, Any]], tuple]:
-            leaves = [(jax.tree_util.GetAttrKey(name), getattr(config, name)) for name in numbers]
-            return leaves, tuple(getattr(config, name) for name in static)
-
-        def unflatten(values: tuple, leaves: Iterable[Any]) -> T:
-            config = object.__new__(cls)
-            # The class is frozen, so plain assignment would raise.
-            for name, value in zip([*static, *numbers], [*values, *leaves], strict=True):
-                object.__setattr__(config, name, value)
-            return config
-
-        jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
-        return cls
-
-    return decorate
+    cls.__post_init__ = check  # type: ignore[attr-defined]
+    cls = dataclasses.dataclass(frozen=True)(cls)
+    _register(cls)
+    return cls
 
 
-def check(
-    config: Any,
-    *,
-    counts: Sequence[str] = (),
-    nonnegative: Sequence[str] = (),
-    positive: Sequence[str] = (),
-) -> None:
-    """Raise ConfigError unless the named fields satisfy `require_count` and its siblings."""
-    for name in counts:
-        require_count(name, getattr(config, name))
-    for name in nonnegative:
-        require_nonnegative(name, getattr(config, name))
-    for name in positive:
-        require_positive(name, getattr(config, name))
+def _register(cls: type) -> None:
+    """Register a dataclass as a pytree whose leaves are the fields of type `Real`.
+
+    Unlike `jax.tree_util.register_dataclass`, unflattening does not call the class. JAX also
+    unflattens with placeholders as leaves, which the checks of the class would reject.
+    """
+    fields = dataclasses.fields(cls)
+    numbers = [field.name for field in fields if field.type == Real]
+    static = [field.name for field in fields if field.type != Real]
+
+    def flatten(config: Any) -> tuple[list[tuple[Any, Any]], tuple]:
+        leaves = [(jax.tree_util.GetAttrKey(name), getattr(config, name)) for name in numbers]
+        return leaves, tuple(getattr(config, name) for name in static)
+
+    def unflatten(values: tuple, leaves: Iterable[Any]) -> Any:
+        config = object.__new__(cls)
+        # The class is frozen, so plain assignment would raise.
+        for name, value in zip([*static, *numbers], [*values, *leaves], strict=True):
+            object.__setattr__(config, name, value)
+        return config
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten, unflatten)
 
 
 def require_count(name: str, value: Any, *, at_least: int = 1) -> None:

@@ -6,7 +6,6 @@ one, which `jax.lax.scan` repeats.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 import jax
@@ -19,9 +18,9 @@ from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.optim import newton_step
 from jaxdnn.training import StepInfo, TrainState
-from jaxdnn.workflows.config import Real, check, register
+from jaxdnn.workflows.config import Real, hyperparameters
 
-__all__ = ["Config", "closed_form", "design_matrix", "layer_init", "layer_loss", "layer_optimizer"]
+__all__ = ["Config", "design_matrix", "layer_init", "layer_loss", "layer_optimizer"]
 __all__ += ["layer_train", "newton", "one_weight_loss", "parabola", "parabola_slope"]
 __all__ += ["quadratic_loss", "step", "step_by_hand", "train"]
 
@@ -33,8 +32,7 @@ Column = Float[Array, "points 1"]
 Rows = Float[Array, "points 3"]
 
 
-@register(numbers=["lr", "layer_lr"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """Hyperparameters; the defaults are the document's."""
 
@@ -43,9 +41,6 @@ class Config:
 
     layer_lr: Real = 0.01
     """Learning rate of the layer under SGD."""
-
-    def __post_init__(self) -> None:
-        check(self, nonnegative=["lr", "layer_lr"])
 
 
 def parabola(x: Scalar) -> Scalar:
@@ -130,12 +125,4 @@ def layer_train(
     """Full-batch steps; the last state, and every step's loss before its update."""
     optimizer = layer_optimizer(config)
     state = TrainState(params, optimizer.init(params))
-    state, info = train(
-        lambda state: training.train_step(layer_loss, optimizer, state, (x, y)), state, steps=steps
-    )
-    return state, info.loss
-
-
-def closed_form(w: float | int, steps: int, lr: float = 0.01) -> float:
-    """The layer's weight after some steps from ``w``: ``2 - (2 - w)(1 - 2 lr · 14/3)^steps``."""
-    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps  # 14/3 is the mean of x² at 1, 2, 3
+    return training.train_on_batch(layer_loss, optimizer, state, (x, y), steps=steps)

@@ -5,8 +5,6 @@ here they also train, on MNIST's digits padded to the 32 by 32 pixels that the n
 The loop is that of `jaxdnn.workflows.mnist_dnn`; only the network is another one.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,25 +17,14 @@ from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows import mnist_dnn
-from jaxdnn.workflows.config import Real, register
+from jaxdnn.workflows.config import Real, hyperparameters
 from jaxdnn.workflows.mnist_dnn import normalise
 
-__all__ = [
-    "MODEL",
-    "Config",
-    "LeNet",
-    "convolve",
-    "fit",
-    "init",
-    "loss",
-    "optimizer",
-    "pad",
-    "predict",
-]
+__all__ = ["MODEL", "Config", "LeNet", "convolve", "fit", "init", "loss", "optimizer", "pad"]
+__all__ += ["predict"]
 
 
-@register(numbers=["lr", "momentum", "weight_decay", "initial_scale"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config(mnist_dnn.Config):
     """Hyperparameters: the document's optimiser. It does not say how long to train."""
 

@@ -5,9 +5,7 @@ squared error, summed over a batch and divided by the batch size in the update. 
 the mean squared error, whose gradient, and so the step at the same learning rate, is twice as long.
 """
 
-import random
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,19 +15,17 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdnn import models, training
+from jaxdnn.data.batches import permutations
 from jaxdnn.data.synthetic import Line, line
-from jaxdnn.errors import ConfigError
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.torch_compat import Generator
 from jaxdnn.training import StepInfo, TrainState
-from jaxdnn.workflows.config import Real, check, register
+from jaxdnn.workflows.config import Real, hyperparameters
 
 __all__ = ["MODEL", "Config", "History", "data_and_params", "example_gradients"]
 __all__ += ["layer_data_and_params", "layer_loss", "layer_optimizer", "layer_permutations", "loss"]
 __all__ += ["mean_loss", "permutations", "squared_loss", "step", "train"]
-
-TRUE_W, TRUE_B = (2.0, -3.4), 4.2
 
 Scalar = Float[Array, ""]
 X = Float[Array, "batch 2"]
@@ -39,8 +35,7 @@ Weights = Mapping[str, Float[Array | np.ndarray, "..."]]
 """``w`` of shape (2, 1) and ``b`` of shape (1,)."""
 
 
-@register(numbers=["lr"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """Hyperparameters; the defaults are the document's."""
 
@@ -56,11 +51,6 @@ class Config:
     samples: int = 1000
     """Samples to generate."""
 
-    def __post_init__(self) -> None:
-        check(self, counts=["epochs", "batch_size", "samples"], nonnegative=["lr"])
-        if (total := self.epochs * self.samples) > 10**8:  # all permutations are held in memory
-            raise ConfigError(f"epochs times samples must be at most 10**8; got {total:,}.")
-
 
 class History(NamedTuple):
     """Mean losses: of each batch before its step, and of all samples after each epoch."""
@@ -73,17 +63,8 @@ class History(NamedTuple):
 def data_and_params(seed: int, samples: int) -> tuple[Line, Weights]:
     """Data and weights as torch draws them after a seed: ``w`` from N(0, 0.01²), ``b`` zero."""
     generator = Generator(seed)
-    data = line(generator, samples, w=TRUE_W, b=TRUE_B)
+    data = line(generator, samples)
     return data, {"w": generator.normal(2, 1, std=0.01), "b": np.zeros(1, np.float32)}
-
-
-def permutations(seed: int, epochs: int, samples: int) -> Int[np.ndarray, "epochs samples"]:
-    """The permutation of each epoch, by Python's ``random.shuffle`` as in the document."""
-    generator = random.Random(seed)
-    shuffled = [list(range(samples)) for _ in range(epochs)]
-    for indices in shuffled:
-        generator.shuffle(indices)
-    return np.array(shuffled)
 
 
 def squared_loss(weights: Weights, x: X, y: Y) -> Y:
@@ -120,15 +101,12 @@ def train(
 
     In JAX one function serves both, because a layer's parameters are also a dictionary of arrays.
     """
-    optimizer, batch_size = layer_optimizer(config), config.batch_size
-    full = len(data.labels) // batch_size * batch_size
+    optimizer = layer_optimizer(config)
 
     def epoch(state: TrainState, permutation: Int[Array, " samples"]) -> tuple[TrainState, History]:
-        batches, tail = permutation[:full].reshape(-1, batch_size), permutation[None, full:]
-        state, losses = training.train_steps(loss, optimizer, state, data, batches)
-        if tail.size:  # a smaller batch has another shape, so it cannot be part of the scan
-            state, tail_loss = training.train_steps(loss, optimizer, state, data, tail)
-            losses = jnp.concatenate([losses, tail_loss])
+        state, losses = training.train_batches(
+            loss, optimizer, state, data, permutation, batch_size=config.batch_size
+        )
         return state, History(losses, loss(state.params, *map(jnp.asarray, data)))
 
     state = TrainState(params, optimizer.init(params))
@@ -143,7 +121,7 @@ MODEL = models.mlp((2, 1))
 def layer_data_and_params(seed: int, samples: int) -> tuple[Line, Params, Generator]:
     """Data and initial parameters as torch draws them after a seed, and the advanced generator."""
     generator = Generator(seed)
-    data = line(generator, samples, w=TRUE_W, b=TRUE_B)
+    data = line(generator, samples)
     generator.linear(2, 1)  # torch's default initialisation, which the document replaces
     kernel = generator.normal(1, 2, std=0.01).T
     params = {"net.0": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(1, kernel.dtype)}}

@@ -6,8 +6,6 @@ the state it needs and returns the state it made, so a whole run, shuffling and 
 is one function of a key: `fit`. Jitted it is one program, and vmapped it trains many networks.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +16,7 @@ from jaxdnn.data.mnist import MEAN, MNIST, STD
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.training import History, TrainState
-from jaxdnn.workflows.config import Real, check, register
+from jaxdnn.workflows.config import Real, hyperparameters, require_positive
 
 __all__ = ["Config", "fit", "init", "loss", "normalise", "optimizer", "predict"]
 
@@ -28,8 +26,7 @@ LAYERS = ("net.1", "net.3", "net.5", "net.7", "net.9")
 """The names that torch's ``nn.Sequential`` gives: it numbers the activations between them too."""
 
 
-@register(numbers=["lr", "momentum", "weight_decay", "initial_scale"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """Hyperparameters; the defaults are the document's."""
 
@@ -52,9 +49,7 @@ class Config:
     """Images per step; the last batch of an epoch may be smaller."""
 
     def __post_init__(self) -> None:
-        numbers = ("lr", "momentum", "weight_decay")
-        counts = ("epochs", "batch_size")
-        check(self, counts=counts, nonnegative=numbers, positive=["initial_scale"])
+        require_positive("initial_scale", self.initial_scale)
 
 
 def init(key: Key[Array, ""], config: Config) -> TrainState:

@@ -5,25 +5,22 @@ often than it shows: two backward passes, whose gradients torch added up, and fo
 momentum. Its loop overwrote its own limits. In JAX gradients are returned and cannot accumulate.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen
 from jaxtyping import Array, Float, Int
 
 from jaxdnn import models, torch_compat, training
+from jaxdnn.data.synthetic import Noise, noise
 from jaxdnn.errors import ConfigError
 from jaxdnn.losses import cross_entropy
 from jaxdnn.models import Params
 from jaxdnn.torch_compat import Generator
 from jaxdnn.training import TrainState
-from jaxdnn.workflows.config import Real, check, register
+from jaxdnn.workflows.config import Real, hyperparameters
 
-__all__ = ["MODEL", "Config", "Data", "ThreeLayer", "batches", "data", "gradient_step", "init"]
+__all__ = ["MODEL", "Config", "ThreeLayer", "batches", "data", "gradient_step", "init"]
 __all__ += ["loss", "momentum_step", "optimizer", "train_full_batch", "train_mini_batches"]
 
 SAMPLES = 500
@@ -34,8 +31,7 @@ Inputs = Float[Array, "batch 20"]
 Labels = Int[Array, " batch"]
 
 
-@register(numbers=["lr", "momentum", "plain_lr"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """Hyperparameters; the defaults are the document's."""
 
@@ -58,21 +54,11 @@ class Config:
     """Mini-batches per epoch."""
 
     as_printed: bool = True
-    """Repeat the notebook's run: twice the gradient, four steps of momentum, 55 full-batch steps
-    instead of the mini-batch loop."""
+    """Repeat the notebook: twice the gradient, four steps of momentum, 55 full-batch steps."""
 
     def __post_init__(self) -> None:
-        numbers = ["plain_lr", "lr", "momentum"]
-        check(self, counts=["steps", "epochs", "batches"], nonnegative=numbers)
         if not self.as_printed and SAMPLES % self.batches:
             raise ConfigError(f"batches must divide the {SAMPLES} samples; got {self.batches!r}.")
-
-
-class Data(NamedTuple):
-    """500 samples of 20 features, in three classes."""
-
-    inputs: Inputs
-    labels: Labels
 
 
 class ThreeLayer(linen.Module):
@@ -89,22 +75,15 @@ class ThreeLayer(linen.Module):
 MODEL = models.from_flax(ThreeLayer(), (20,))
 
 
-def data(generator: Generator) -> Data:
-    """Features uniform in [0, 100) and random labels, as torch draws them."""
-    inputs = generator.rand(SAMPLES, 20) * np.float32(100)
-    labels = generator.randint(0, 3, (SAMPLES,))
-    return Data(jnp.asarray(inputs), jnp.asarray(labels, jnp.int32))
+def data(generator: Generator) -> Noise:
+    """500 samples of 20 features in [0, 100) with random labels, as torch draws them."""
+    return noise(generator, SAMPLES, 20, 3)
 
 
 def init(generator: Generator) -> Params:
     """Initial parameters as torch draws them, in the order in which the module makes its layers."""
-    layers = {
-        "linear1": generator.linear(20, 13, bias=False),
-        "linear2": generator.linear(13, 8, bias=False),
-        "output": generator.linear(8, 3),
-    }
-    tensors = {f"{name}.{leaf}": a for name, layer in layers.items() for leaf, a in layer.items()}
-    return torch_compat.from_torch(tensors, like=jax.eval_shape(MODEL.init, jax.random.key(0)))
+    like = jax.eval_shape(MODEL.init, jax.random.key(0))
+    return torch_compat.linear_params(generator, ("linear1", "linear2", "output"), like)
 
 
 def loss(params: Params, inputs: Inputs, labels: Labels) -> Float[Array, ""]:
@@ -132,15 +111,10 @@ def optimizer(config: Config) -> optax.GradientTransformation:
 
 
 def train_full_batch(
-    state: TrainState, config: Config, data: Data, *, steps: int
+    state: TrainState, config: Config, data: Noise, *, steps: int
 ) -> tuple[TrainState, Losses]:
     """Full-batch steps as a scan; the last state, and the loss before each step."""
-
-    def step(state: TrainState, _: None) -> tuple[TrainState, Array]:
-        state, info = training.train_step(loss, optimizer(config), state, data)
-        return state, info.loss
-
-    return jax.lax.scan(step, state, length=steps)
+    return training.train_on_batch(loss, optimizer(config), state, data, steps=steps)
 
 
 def batches(generator: Generator, config: Config) -> Int[np.ndarray, "steps batch"]:
@@ -150,7 +124,7 @@ def batches(generator: Generator, config: Config) -> Int[np.ndarray, "steps batc
 
 
 def train_mini_batches(
-    state: TrainState, batches: Int[Array, "steps batch"], config: Config, data: Data
+    state: TrainState, batches: Int[Array, "steps batch"], config: Config, data: Noise
 ) -> tuple[TrainState, Losses]:
     """A step on each batch; the last state, and the loss before each step."""
     return training.train_steps(loss, optimizer(config), state, data, batches)

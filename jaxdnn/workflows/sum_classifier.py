@@ -5,8 +5,6 @@ writes a 1 into every column that is anyone's largest, for all rows at once; wha
 compare each row's largest with its class. Both are here.
 """
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,7 +17,7 @@ from jaxdnn.errors import ConfigError
 from jaxdnn.losses import mse
 from jaxdnn.models import Params
 from jaxdnn.training import History, TrainState
-from jaxdnn.workflows.config import Real, check, register, require_count
+from jaxdnn.workflows.config import Real, hyperparameters, require_count
 
 __all__ = [
     "MODEL",
@@ -38,8 +36,7 @@ SIZES = (3, 5, 5, 5, 3)
 MODEL = models.mlp(SIZES)
 
 
-@register(numbers=["lr"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """Hyperparameters; the defaults are the document's."""
 
@@ -56,7 +53,6 @@ class Config:
     """Report the accuracy by the document's formula; otherwise the fraction of right classes."""
 
     def __post_init__(self) -> None:
-        check(self, counts=["epochs"], nonnegative=["lr"])
         require_count("samples", self.samples, at_least=2)
         if self.samples > 10**7:
             raise ConfigError(f"samples must be at most 10**7; got {self.samples!r}.")

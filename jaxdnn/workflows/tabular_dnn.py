@@ -4,8 +4,6 @@ The mirror of `reference_torch.workflows.tabular_dnn`. With ``batch_size`` None 
 on all training rows; with a number it is epochs of shuffled mini-batches.
 """
 
-from dataclasses import dataclass
-
 import jax
 import numpy as np
 import optax
@@ -18,15 +16,14 @@ from jaxdnn.data.tabular import Standardisation, Table
 from jaxdnn.losses import bce
 from jaxdnn.models import Model, Params
 from jaxdnn.training import History, TrainState
-from jaxdnn.workflows.config import Real, check, register, require_count
+from jaxdnn.workflows.config import Real, hyperparameters
 
 __all__ = ["Config", "accuracy", "data_and_params", "fit", "init", "loss", "network", "optimizer"]
 
 HIDDEN = (32, 8, 4)
 
 
-@register(numbers=["lr"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """Hyperparameters; the defaults are the document's."""
 
@@ -41,11 +38,6 @@ class Config:
 
     standardise: bool = False
     """Give every feature mean 0 and standard deviation 1 over the training rows."""
-
-    def __post_init__(self) -> None:
-        check(self, counts=["epochs"], nonnegative=["lr"])
-        if self.batch_size is not None:
-            require_count("batch_size", self.batch_size)
 
 
 def network(features: int) -> Model:

@@ -5,7 +5,6 @@ not the gradient of its loss: it sets to zero what is negative in the gradient o
 where it should set to zero what belongs to a relu that was off. Both are here.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -16,20 +15,10 @@ from jaxtyping import Array, Float
 from jaxdnn import models, torch_compat
 from jaxdnn.losses import mse
 from jaxdnn.training import StepInfo
-from jaxdnn.workflows.config import Real, check, register
+from jaxdnn.workflows.config import Real, hyperparameters
 
-__all__ = [
-    "SEQUENTIAL",
-    "Config",
-    "data_and_params",
-    "forward",
-    "gradients_by_hand",
-    "loss",
-    "sequential_loss",
-    "step",
-    "step_by_hand",
-    "train",
-]
+__all__ = ["SEQUENTIAL", "Config", "data_and_params", "forward", "gradients_by_hand", "loss"]
+__all__ += ["sequential_loss", "step", "step_by_hand", "train"]
 
 Scalar = Float[Array, ""]
 Inputs = Float[Array, "batch in"]
@@ -38,8 +27,7 @@ Weights = dict[str, Float[Array, "..."]]
 """``w1`` of shape (1000, 100) and ``w2`` of shape (100, 10)."""
 
 
-@register(numbers=["lr"])
-@dataclass(frozen=True)
+@hyperparameters
 class Config:
     """The document's settings."""
 
@@ -51,9 +39,6 @@ class Config:
 
     as_printed: bool = True
     """Clamp the gradient by hand as the document does; otherwise mask it, as is meant."""
-
-    def __post_init__(self) -> None:
-        check(self, counts=["epochs"], nonnegative=["lr"])
 
 
 def data_and_params(

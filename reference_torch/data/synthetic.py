@@ -5,13 +5,20 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import TensorDataset, random_split
 
-__all__ = ["Line", "Split", "Sums", "line", "split", "sums"]
+__all__ = ["Line", "Noise", "Split", "Sums", "line", "noise", "split", "sums"]
 
 
 class Line(NamedTuple):
     """Samples of a linear function of the features, with Gaussian noise."""
 
     features: torch.Tensor
+    labels: torch.Tensor
+
+
+class Noise(NamedTuple):
+    """Samples whose classes are independent of their features."""
+
+    inputs: torch.Tensor
     labels: torch.Tensor
 
 
@@ -39,6 +46,11 @@ def line(
     labels = features @ torch.tensor(w) + b
     labels += torch.normal(0.0, noise, labels.shape)
     return Line(features, labels.reshape(-1, 1))
+
+
+def noise(samples: int, features: int, classes: int) -> Noise:
+    """Features uniform in [0, 100), and random classes."""
+    return Noise(torch.rand(samples, features) * 100, torch.randint(0, classes, (samples,)))
 
 
 def sums(samples: int) -> Sums:

@@ -13,7 +13,7 @@ from reference_torch import models
 from reference_torch.optim import newton_step
 from reference_torch.training import StepInfo
 
-__all__ = ["Config", "closed_form", "design_matrix", "layer_criterion", "layer_init"]
+__all__ = ["Config", "design_matrix", "layer_criterion", "layer_init"]
 __all__ += ["layer_optimizer", "layer_train", "newton", "one_weight_loss", "parabola"]
 __all__ += ["parabola_slope", "quadratic_loss", "step", "step_by_hand", "train"]
 
@@ -121,8 +121,3 @@ def layer_train(
         optimizer.step()
         losses.append(loss.detach())
     return torch.stack(losses)
-
-
-def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
-    """The layer's weight after some steps from ``w``: ``2 - (2 - w)(1 - 2 lr · 14/3)^steps``."""
-    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps  # 14/3 is the mean of x² at 1, 2, 3

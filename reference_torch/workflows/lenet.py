@@ -17,17 +17,7 @@ from reference_torch.training import Device, History
 from reference_torch.workflows import mnist_dnn
 from reference_torch.workflows.mnist_dnn import normalise
 
-__all__ = [
-    "Config",
-    "LeNet",
-    "convolve",
-    "criterion",
-    "fit",
-    "init",
-    "optimizer",
-    "pad",
-    "predict",
-]
+__all__ = ["Config", "LeNet", "convolve", "criterion", "fit", "init", "optimizer", "pad", "predict"]
 
 
 @dataclass(frozen=True)
@@ -99,14 +89,8 @@ def fit(
     """A complete run; see `reference_torch.workflows.mnist_dnn.fit`."""
     torch.manual_seed(seed)
     model = init(config).to(device)
-    loader, test_loader = mnist_dnn.batches(data, config, transform=pad)
-    history = training.fit(
-        model,
-        criterion,
-        optimizer(model, config),
-        loader,
-        epochs=config.epochs,
-        evaluate=lambda: training.accuracy(model, test_loader, device),
-        device=device,
+    loaders = mnist_dnn.batches(data, config, transform=pad)
+    history = training.train_classifier(
+        model, criterion, optimizer(model, config), loaders, epochs=config.epochs, device=device
     )
     return model, history

@@ -3,7 +3,6 @@
 The mirror of `jaxdnn.workflows.linear_regression`: read the two side by side.
 """
 
-import random
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from reference_torch import models, training
+from reference_torch.data.batches import permutations
 from reference_torch.data.synthetic import Line, line
 from reference_torch.training import StepInfo
 
@@ -55,15 +55,6 @@ def data_and_params(seed: int, samples: int) -> tuple[Line, Weights]:
     data = line(samples)
     w, b = torch.normal(0.0, 0.01, (2, 1)), torch.zeros(1)
     return data, {"w": w.requires_grad_(), "b": b.requires_grad_()}
-
-
-def permutations(seed: int, epochs: int, samples: int) -> list[torch.Tensor]:
-    """The permutation of each epoch, by Python's ``random.shuffle`` as in the document."""
-    generator = random.Random(seed)
-    shuffled = [list(range(samples)) for _ in range(epochs)]
-    for indices in shuffled:
-        generator.shuffle(indices)
-    return [torch.tensor(indices) for indices in shuffled]
 
 
 def squared_loss(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -17,19 +17,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from reference_torch import models, training
 from reference_torch.training import Device, History
 
-__all__ = [
-    "DNN",
-    "MEAN",
-    "STD",
-    "Config",
-    "batches",
-    "criterion",
-    "fit",
-    "init",
-    "normalise",
-    "optimizer",
-    "predict",
-]
+__all__ = ["DNN", "MEAN", "STD", "Config", "batches", "criterion", "fit", "init", "normalise"]
+__all__ += ["optimizer", "predict"]
 
 MEAN, STD = 0.1307, 0.3081
 
@@ -98,10 +87,7 @@ criterion = nn.CrossEntropyLoss()
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """SGD with momentum and an L2 penalty: ``v ← μ v + g + λ θ``, ``θ ← θ - lr · v``."""
     return torch.optim.SGD(
-        model.parameters(),
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
+        model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay
     )
 
 
@@ -114,11 +100,8 @@ def batches(
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Loaders of the training and the test set; in JAX the program indexes the arrays itself.
 
-    Args:
-      data: training images, training labels, test images and test labels, as bytes.
-      config: gives the batch size.
-      transform: a function from images as bytes to the inputs of the network.
-      sampler: the indices of the training samples of each epoch; by default a random permutation.
+    ``data`` are images and labels for training and for the test, as bytes. ``transform`` makes the
+    network's inputs, and ``sampler`` the training indices of each epoch, by default shuffled.
     """
     images, labels, test_images, test_labels = map(torch.tensor, data)
     train = TensorDataset(transform(images), labels.long())
@@ -142,14 +125,8 @@ def fit(
     """
     torch.manual_seed(seed)
     model = init(config).to(device)
-    loader, test_loader = batches(data, config)
-    history = training.fit(
-        model,
-        criterion,
-        optimizer(model, config),
-        loader,
-        epochs=config.epochs,
-        evaluate=lambda: training.accuracy(model, test_loader, device),
-        device=device,
+    loaders = batches(data, config)
+    history = training.train_classifier(
+        model, criterion, optimizer(model, config), loaders, epochs=config.epochs, device=device
     )
     return model, history

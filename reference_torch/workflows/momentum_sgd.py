@@ -4,15 +4,16 @@ The mirror of `jaxdnn.workflows.momentum_sgd`: read the two side by side.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from reference_torch import training
+from reference_torch.data.synthetic import Noise, noise
 
-__all__ = ["Config", "Data", "ThreeLayer", "batches", "criterion", "data", "gradient_step", "init"]
+__all__ = ["Config", "ThreeLayer", "batches", "criterion", "data", "gradient_step", "init"]
 __all__ += ["momentum_step", "optimizer", "train_full_batch", "train_mini_batches"]
 
 
@@ -39,15 +40,7 @@ class Config:
     """Mini-batches per epoch."""
 
     as_printed: bool = True
-    """Repeat the notebook's run: twice the gradient, four steps of momentum, 55 full-batch steps
-    instead of the mini-batch loop."""
-
-
-class Data(NamedTuple):
-    """500 samples of 20 features, in three classes."""
-
-    inputs: torch.Tensor
-    labels: torch.Tensor
+    """Repeat the notebook: twice the gradient, four steps of momentum, 55 full-batch steps."""
 
 
 class ThreeLayer(nn.Module):
@@ -66,10 +59,10 @@ class ThreeLayer(nn.Module):
         return self.output(hidden)
 
 
-def data(seed: int) -> Data:
-    """Features uniform in [0, 100) and random labels."""
+def data(seed: int) -> Noise:
+    """500 samples of 20 features in [0, 100) with random labels."""
     torch.manual_seed(seed)
-    return Data(torch.rand(500, 20) * 100, torch.randint(0, 3, (500,)))
+    return noise(500, 20, 3)
 
 
 def init(seed: int) -> ThreeLayer:
@@ -102,7 +95,7 @@ def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
 
 
 def train_full_batch(
-    model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, *, steps: int
+    model: nn.Module, optimizer: torch.optim.Optimizer, data: Noise, *, steps: int
 ) -> torch.Tensor:
     """Full-batch steps, which change the model; the loss before each step."""
     losses = []
@@ -115,7 +108,7 @@ def train_full_batch(
     return torch.stack(losses)
 
 
-def batches(data: Data, config: Config) -> DataLoader[Any]:
+def batches(data: Noise, config: Config) -> DataLoader[Any]:
     """A loader of shuffled batches; every pass over it draws a new permutation."""
     return DataLoader(TensorDataset(*data), len(data.labels) // config.batches, shuffle=True)
 

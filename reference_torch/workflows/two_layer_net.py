@@ -10,18 +10,8 @@ from torch import nn
 
 from reference_torch.training import StepInfo
 
-__all__ = [
-    "Config",
-    "TwoLayer",
-    "data_and_params",
-    "forward",
-    "gradients_by_hand",
-    "loss",
-    "sequential_criterion",
-    "step",
-    "step_by_hand",
-    "train",
-]
+__all__ = ["Config", "TwoLayer", "data_and_params", "forward", "gradients_by_hand", "loss"]
+__all__ += ["sequential_criterion", "step", "step_by_hand", "train"]
 
 Weights = dict[str, torch.Tensor]
 """``w1`` of shape (1000, 100) and ``w2`` of shape (100, 10)."""

@@ -54,6 +54,18 @@ def test_lines_default_is_the_documents() -> None:
     assert noise.std() == pytest.approx(0.01, rel=0.1)
 
 
+@given(seed=SEEDS, samples=st.integers(1, 60), features=st.integers(1, 4))
+@settings(max_examples=8)
+def test_noise_is_torchs(seed: int, samples: int, features: int) -> None:
+    generator = Generator(seed)
+    ours = synthetic.noise(generator, samples, features, 3)
+    torch.manual_seed(seed)
+    theirs = reference.noise(samples, features, 3)
+    equal(ours.inputs, theirs.inputs)
+    np.testing.assert_array_equal(ours.labels, theirs.labels)
+    next_number(generator)
+
+
 @given(seed=SEEDS, samples=st.integers(1, 60), share=st.floats(0, 1))
 @settings(max_examples=8)
 def test_sums_and_their_split_are_torchs(seed: int, samples: int, share: float) -> None:

@@ -20,7 +20,6 @@ from jaxdnn.runs import documented
 from jaxdnn.runs.catalogue import WORKFLOWS
 from jaxdnn.runs.reports import gradient_descent as report
 from jaxdnn.runs.workflow import Request
-from jaxdnn.workflows import gradient_descent
 
 ORACLE = json.loads((importlib.resources.files("jaxdnn.runs") / "documented.json").read_text())
 ENTRIES = [name for name in ORACLE if not name.startswith("_")]
@@ -141,7 +140,7 @@ def test_unreachable_number_is_reported_beside_its_closed_form() -> None:
     # Neither does the document's cell, run twice, from any initial weight.
     for initial in np.linspace(-1, 1, 2001).tolist():
         for steps in (30, 60):
-            assert round(gradient_descent.closed_form(initial, steps), 4) != 1.9871
+            assert round(report.closed_form(initial, steps), 4) != 1.9871
     [figure] = documented.compare({"gradient_descent.linear_layer": figures})
     assert not figure.reachable
     assert figure.reproduced == 0

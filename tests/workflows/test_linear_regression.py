@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from jaxdnn import training
+from jaxdnn.data.synthetic import TRUE_B, TRUE_W
+from jaxdnn.errors import ConfigError
 from jaxdnn.runs.reports import linear_regression as report
 from jaxdnn.runs.workflow import Request
 from jaxdnn.workflows import linear_regression
-from jaxdnn.workflows.linear_regression import TRUE_B, TRUE_W, Config
+from jaxdnn.workflows.linear_regression import Config
 
 
 def test_default_run_finds_the_plane() -> None:
@@ -82,3 +84,9 @@ def test_one_program_serves_many_learning_rates(x64: None) -> None:
     for i, rate in enumerate(rates):
         np.testing.assert_allclose(batched[i], losses(rate), rtol=1e-5)
     assert not np.allclose(batched[0], batched[1])
+
+
+def test_permutations_of_all_epochs_fit_into_memory() -> None:
+    config = Config(epochs=2 * 10**4, samples=10**4)
+    with pytest.raises(ConfigError, match=r"epochs times samples must be at most 10\*\*8"):
+        report.run(Request(0, config))

@@ -188,12 +188,6 @@ def test_momentum_step_is_torchs(x64: None) -> None:
     close(ours, theirs[:2])
 
 
-@pytest.mark.parametrize("w", [-1.0, 0.3])
-def test_closed_form_is_torchs(w: float) -> None:
-    ours, theirs = both("gradient_descent", "closed_form")
-    assert ours(w, 30, 0.02) == theirs(w, 30, 0.02)
-
-
 class Network(NamedTuple):
     """A loss of a network's parameters in JAX; a module and a criterion in torch."""
 

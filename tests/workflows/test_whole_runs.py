@@ -20,6 +20,7 @@ from jaxdnn import torch_compat
 from jaxdnn.data import tabular
 from jaxdnn.data.batches import shuffle
 from jaxdnn.data.mnist import MNIST
+from jaxdnn.data.synthetic import Noise
 from jaxdnn.torch_compat import Generator
 from jaxdnn.training import TrainState
 from jaxdnn.workflows import (
@@ -33,6 +34,7 @@ from jaxdnn.workflows import (
     two_layer_net,
 )
 from reference_torch import training as torch_training
+from reference_torch.data import synthetic as torch_synthetic
 from reference_torch.workflows import gradient_descent as torch_gradient_descent
 from reference_torch.workflows import lenet as torch_lenet
 from reference_torch.workflows import linear_regression as torch_linear_regression
@@ -123,13 +125,13 @@ def two_layers(*, by_hand: bool, as_printed: bool) -> tuple[Ran, Ran]:
 def momentum(*, mini_batches: bool) -> tuple[Ran, Ran]:
     # From the third epoch on, rounding grows tenfold every few steps.
     config, torch_config = momentum_sgd.Config(epochs=2), torch_momentum_sgd.Config(epochs=2)
-    data = momentum_sgd.Data(*arrays(momentum_sgd.data(Generator(420))))
+    data = Noise(*arrays(momentum_sgd.data(Generator(420))))
     params = arrays(momentum_sgd.init(Generator(420)))
     state = TrainState(params, momentum_sgd.optimizer(config).init(params))
     module = load(torch_momentum_sgd.init(420), params)
     optimizer = torch_momentum_sgd.optimizer(module, torch_config)
     inputs, labels = tensors(tuple(data))
-    their_data = torch_momentum_sgd.Data(inputs, labels.long())
+    their_data = torch_synthetic.Noise(inputs, labels.long())
     if mini_batches:
         batches = jnp.asarray(momentum_sgd.batches(Generator(420), config))
         state, losses = jax.jit(momentum_sgd.train_mini_batches)(state, batches, config, data)

@@ -8,9 +8,9 @@ from jaxdnn.runs.result import Result
 from jaxdnn.runs.workflow import NoInputs, Request
 from jaxdnn.workflows import gradient_descent as lesson
 from jaxdnn.workflows.config import require_seed
-from jaxdnn.workflows.gradient_descent import Config, closed_form
+from jaxdnn.workflows.gradient_descent import Config
 
-__all__ = ["SEED", "Config", "Inputs", "run"]
+__all__ = ["SEED", "Config", "Inputs", "closed_form", "run"]
 
 SEED = 2
 
@@ -93,10 +93,15 @@ def run(request: Request) -> Result:
     return Result("gradient-descent", seed, config, figures, tuple(remarks), curves=curves)
 
 
+def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
+    """The layer's weight after some steps from ``w``: ``2 - (2 - w)(1 - 2 lr · 14/3)^steps``."""
+    return 2 - (2 - w) * (1 - 2 * lr * 14 / 3) ** steps  # 14/3 is the mean of x² at 1, 2, 3
+
+
 def _out_of_reach(w0: float, weight: float) -> str:
     """The remark on a printed weight; torch's default initial weight is in [-1, 1]."""
-    low, high = closed_form(-1, 30), closed_form(1, 30)
-    low60, high60 = closed_form(-1, 60), closed_form(1, 60)
+    low, high = closed_form(-1.0, 30), closed_form(1.0, 30)
+    low60, high60 = closed_form(-1.0, 60), closed_form(1.0, 60)
     return (
         f"1.9871 is out of reach: from this seed's initial weight {w0:.4f}, 30 steps end at "
         f"{weight:.4f}, as in the closed form. From any default initial weight they end in "

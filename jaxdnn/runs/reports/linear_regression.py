@@ -5,13 +5,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxdnn.data.synthetic import TRUE_B, TRUE_W
+from jaxdnn.errors import ConfigError
 from jaxdnn.models import Model
 from jaxdnn.runs.result import Network, Result, Scatter, Training
 from jaxdnn.runs.runner import timed
 from jaxdnn.runs.workflow import NoInputs, Request
 from jaxdnn.workflows import linear_regression as lesson
 from jaxdnn.workflows.config import require_seed
-from jaxdnn.workflows.linear_regression import TRUE_B, TRUE_W, Config
+from jaxdnn.workflows.linear_regression import Config
 
 __all__ = ["SEED", "Config", "Inputs", "network", "run"]
 
@@ -26,11 +28,14 @@ def run(request: Request) -> Result:
     The seed is used for torch's generator and for Python's.
 
     Raises:
-      ConfigError: the seed is negative or does not fit 31 bits.
+      ConfigError: the seed is negative or does not fit 31 bits, or the permutations of all epochs,
+        which are held in memory, are too many.
     """
     seed, config = request.seed, request.config
     require_seed(seed)
     epochs, samples = config.epochs, config.samples
+    if (total := epochs * samples) > 10**8:
+        raise ConfigError(f"epochs times samples must be at most 10**8; got {total:,}.")
     data, weights = lesson.data_and_params(seed, samples)
     permutations = jnp.asarray(lesson.permutations(seed, epochs, samples))
     (trained, history), scratch_time = timed(
