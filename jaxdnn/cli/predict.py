@@ -27,8 +27,7 @@ class Predict:
     """Images of digits, light on dark: PNG, JPEG and others, or IDX files, plain or .gz."""
 
     index_column: str | None = None
-    """The table's column of row names; by default the first one if it is no feature, and '' if
-    there is none."""
+    """The table's column of row names, '' for none; by default the first, if it is no feature."""
 
     invert: bool = False
     """The images are dark on light."""

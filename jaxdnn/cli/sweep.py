@@ -20,10 +20,7 @@ from jaxdnn.runtime import startup
 if TYPE_CHECKING:
     from jaxdnn.runs.ensemble import Ensemble
 
-__all__ = ["WORKFLOWS", "run"]
-
-WORKFLOWS = ("mnist-dnn", "lenet")
-"""Workflows that can be swept: their ``fit(key, config, data)`` can be vmapped."""
+__all__ = ["run"]
 
 C = TypeVar("C")
 I = TypeVar("I")  # noqa: E741 (inputs)
@@ -40,8 +37,8 @@ class Files:
     """Picture of the losses and accuracies of every setting; None for no picture."""
 
     checkpoint: Path | None = None
-    """The network with the best test accuracy, as safetensors under torch's names. Selected on the
-    test set, it looks slightly better there than on new images."""
+    """The network with the best test accuracy, as safetensors under torch's names.
+    Selected on the test set, it looks slightly better there than on new images."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +51,12 @@ class Arguments(Generic[C, I]):
     machine: startup.Machine
 
     seeds: str = "8"
-    """How many (32 for 0 to 31), a list (3,5,8), or a range (5:9); every setting is trained with
-    every seed."""
+    """How many (32 for 0 to 31), a list (3,5,8), or a range (5:9).
+    Every setting is trained with every seed."""
 
     batch_order: Literal["auto", "shared", "independent"] = "auto"
-    """Whether all networks see the batches of the first seed, or each those of its own seed. auto
-    is shared on a GPU, where one batch is gathered for all, and independent on a CPU, where
-    networks are trained one after the other and sharing gains nothing."""
+    """Whether all networks see the batches of the first seed, or each those of its own seed.
+    By default shared on a GPU, where one batch is gathered for all, and independent on a CPU."""
 
     chunk: int | None = None
     """Networks trained at a time, at most; by default as many as memory holds."""
@@ -70,7 +66,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     """Parse a sweep's flags, train its networks, and write the requested files.
 
     Args:
-      workflow_id: one of `WORKFLOWS`.
+      workflow_id: one of `jaxdnn.runs.catalogue.LONG`, whose ``fit(key, config, data)`` is vmapped.
       words: the command line after it.
       interruption: handles signals while a compiled program runs.
 
@@ -80,8 +76,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
       MemoryError: not even one network fits into memory.
       SystemExit: a flag is unknown, or help was requested.
     """
-    if workflow_id not in WORKFLOWS:
-        raise ConfigError(f"{workflow_id} cannot be swept; {' and '.join(WORKFLOWS)} can.")
+    if workflow_id not in catalogue.LONG:
+        raise ConfigError(f"{workflow_id} cannot be swept; {' and '.join(catalogue.LONG)} can.")
     workflow, report = catalogue.WORKFLOWS[workflow_id], catalogue.report(workflow_id)
     texts, others = _values(report, words)
     arguments = _parse(workflow, report, others)

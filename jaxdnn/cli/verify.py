@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Verify", "run"]
 
-_DIGITS = {"lenet", "mnist-dnn"}
 _MOST_STEPS = 200
 _MOST_STEPS_OF_DIGITS = 100  # whose steps take ten times as long
 _SAMPLES = 32
@@ -103,7 +102,7 @@ def run(options: Verify, interruption: Interruption) -> int:
         startup.start(machine)
     # For torch: its spinning threads slow the other workers down.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if _DIGITS & set(chosen):
+    if set(catalogue.LONG) & set(chosen):
         from jaxdnn.data import mnist
 
         with terminal.download_bars(console) as bars:
@@ -227,7 +226,7 @@ def _is_of_digits(task: Task) -> bool:
     from jaxdnn.verification.cases import CASES
 
     kind, name, _ = task
-    return CASES[name].needs_mnist if kind == "row" else name in _DIGITS
+    return CASES[name].needs_mnist if kind == "row" else name in catalogue.LONG
 
 
 def _prepare(parent: int, workers: int) -> None:

@@ -12,7 +12,7 @@ from jaxdnn.errors import ConfigError
 if TYPE_CHECKING:
     from jaxdnn.runs.workflow import Report
 
-__all__ = ["DOCUMENTS", "WORKFLOWS", "Workflow", "lesson", "report", "require"]
+__all__ = ["DOCUMENTS", "LONG", "WORKFLOWS", "Workflow", "lesson", "report", "require"]
 
 DOCUMENTS = {
     "000": "Backpropagation, momentum and data loaders",
@@ -33,8 +33,8 @@ class Workflow(NamedTuple):
       rows: the rows of the parity table that are its own.
       documents: the tutorials it comes from, keys of `DOCUMENTS`.
       summary: one line of what it shows.
-      kind: what a run leaves: figures; curves too; a trained network besides; or a network whose
-        run is long enough to be resumed, sharded and swept.
+      kind: what a run leaves: figures; curves too; a trained network besides; or a network of
+        MNIST, whose run is long enough to be resumed, sharded and swept.
       family: the printed figures that are its own begin with this.
     """
 
@@ -147,6 +147,10 @@ WORKFLOWS = {
         ),
     )
 }
+
+
+LONG = tuple(workflow.id for workflow in WORKFLOWS.values() if workflow.kind == "long")
+"""The workflows on MNIST, whose runs can be resumed, sharded and swept."""
 
 
 def require(workflow_id: str) -> None:

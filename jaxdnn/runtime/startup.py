@@ -48,9 +48,9 @@ class Machine:
     """The device; auto takes a GPU if JAX finds one."""
 
     precision: Precision | None = None
-    """Precision of all numbers (float32, float64), or of the factors of matrix products on a GPU
-    (tf32, bfloat16; convolutions then use the GPU's fastest mode). By default float32, unless
-    JAX_ENABLE_X64 is set."""
+    """Precision of all numbers: float64, or float32, the default unless JAX_ENABLE_X64 is set.
+    Or, on a GPU, of the factors of matrix products: tf32 or bfloat16.
+    Convolutions then use the GPU's fastest mode."""
 
     compile_cache: bool = True
     """Cache compiled programs in the user's cache folder for the next start."""

@@ -248,7 +248,7 @@ def test_shared_order_chunks_and_a_network_that_diverges(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("autograd",), "autograd cannot be swept; mnist-dnn and lenet can."),
+        (("autograd",), "autograd cannot be swept; lenet and mnist-dnn can."),
         (("tabular-dnn", "--seeds", "3"), "tabular-dnn cannot be swept"),
         (("mnist-cnn",), "There is no workflow 'mnist-cnn'"),
         ((), "Missing from jaxdnn sweep"),

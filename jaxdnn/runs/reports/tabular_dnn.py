@@ -40,8 +40,8 @@ class Inputs:
     """The table, read from a file or generated."""
 
     csv: Path | None = None
-    """CSV file with a header, plain or .gz: row names, features, and last a label of 0 or 1. By
-    default, a generated table with 759 rows and 8 features is used."""
+    """CSV file with a header, plain or .gz: row names, features, and last a label of 0 or 1.
+    By default a table with 759 rows and 8 features is generated."""
 
     label: str | None = None
     """Name of the label column; by default the last column."""
