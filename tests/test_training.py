@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxdnn import training
@@ -25,6 +25,7 @@ def start(optimizer: optax.GradientTransformation) -> TrainState:
 
 
 @settings(max_examples=2)
+@example(samples=7, batch_size=3, seed=1, first=1)  # three batches, the last of them smaller
 @given(
     samples=st.integers(1, 20),
     batch_size=st.none() | st.integers(1, 25),
