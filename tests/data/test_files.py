@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxdnn.data.files import check_writable, write_atomically
+from jaxdnn.data.files import check_writable, refuse_to_replace, write_atomically
 from jaxdnn.errors import ConfigError
 
 
@@ -94,3 +94,36 @@ def test_standard_output_behind_a_file_keeps_what_it_holds(tmp_path: Path) -> No
     with log.open("w") as stdout:
         subprocess.run([sys.executable, "-c", program], stdout=stdout, check=True)
     assert log.read_text() == "before\nthrough "
+
+
+def test_bytes_are_on_the_disk_before_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a machine that stops may leave a complete name for an incomplete file."""
+    order = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        order.append(f"fsync of {os.fstat(descriptor).st_size} bytes")
+        fsync(descriptor)
+
+    def replaced(source: Path, target: Path) -> Path:
+        order.append(f"rename to {target.name}")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    with write_atomically(tmp_path / "numbers") as file:
+        file.write(b"1 2 3")
+    assert order == ["fsync of 5 bytes", "rename to numbers"]
+
+
+def test_input_is_recognised_under_another_name(tmp_path: Path) -> None:
+    source, hard, soft = (tmp_path / name for name in ("data", "hard", "soft"))
+    source.write_text("data")
+    os.link(source, hard)
+    soft.symlink_to(source)
+    for path in (hard, soft, tmp_path / "folder/../data"):
+        with pytest.raises(ConfigError, match="is also an input"):
+            refuse_to_replace(path, [source], option="--json")
+    refuse_to_replace(tmp_path / "other", [source], option="--json")

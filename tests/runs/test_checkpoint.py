@@ -52,6 +52,16 @@ def test_what_torch_wrote_is_read(params: models.Params, tmp_path: Path) -> None
         np.testing.assert_array_equal(array, module.state_dict()[name])
 
 
+def test_failure_leaves_the_old_file(params: models.Params, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    checkpoint.save(path, params, metadata={})
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="torch has no counterpart"):
+        checkpoint.save(path, {"net.1": {"mystery": np.ones(3)}}, metadata={})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("content", [b"", b"not safetensors", b"\xff" * 100])
 def test_damaged_file_is_named(params: models.Params, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.safetensors"

@@ -314,6 +314,13 @@ def test_a_network_that_diverges_is_never_the_best() -> None:
     assert (result.best, result.finite.any()) == (0, False)
 
 
+def test_of_equal_networks_the_first_is_the_best() -> None:
+    """In its chunk, and of all chunks."""
+    configs = config(lr=jnp.array([0.01, 0.05, 0.05, 0.05]))
+    for chunk in (None, 1, 2):
+        assert train_ensemble(toy, [0, 0, 0, 0], configs, POINTS, chunk=chunk).best == 1
+
+
 def test_numbers_that_are_not_one_for_each_network() -> None:
     keys = jax.random.split(jax.random.key(0), 3)
     with pytest.raises(ValueError, match="3 networks need as many of each number"):

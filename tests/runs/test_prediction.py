@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -128,6 +129,18 @@ def test_table_is_predicted_as_torch_does(
         probability = np.array([float(row["probability"]) for row in table])
         np.testing.assert_allclose(probability, expected[:, 0], rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(predictions, expected[:, 0] >= 0.5)
+
+
+def test_probability_of_a_half_is_the_second_class(tmp_path: Path) -> None:
+    """As in the accuracy of the workflow."""
+    (tmp_path / "new.csv").write_text("size\n1\n2\n3\n")
+    network = prediction.SavedNetwork(
+        "tabular-dnn",
+        lambda features: jnp.array([[0.25], [0.5], [0.75]]),
+        {"outputs": "probability", "feature_names": ["size"]},
+    )
+    table = rows(prediction.predict_csv(network, tmp_path / "new.csv", index_column=""))
+    assert [row["prediction"] for row in table] == ["0", "1", "1"]
 
 
 def png(array: np.ndarray, mode: str | None = None, **options: Any) -> bytes:

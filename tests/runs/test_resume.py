@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import safetensors
 
 from jaxdnn.errors import CheckpointError
 from jaxdnn.runs import checkpoint
@@ -52,6 +53,14 @@ def test_a_checkpoint_is_no_unfinished_run(tmp_path: Path) -> None:
     checkpoint.save(tmp_path / "net", {"a": {"kernel": np.ones((2, 2))}}, metadata={})
     with pytest.raises(CheckpointError, match="does not hold an unfinished run"):
         resumption.load(tmp_path / "net", LIKE, run=RUN)
+
+
+def test_failure_leaves_the_old_file(file: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(safetensors.SafetensorError, match="object"):
+        resumption.save(file, {"losses": np.array([object()])}, run=RUN)
+    assert file.read_bytes() == before
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_a_damaged_file_is_refused(file: Path) -> None:

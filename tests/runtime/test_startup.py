@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from jaxdnn.errors import ConfigError
-from jaxdnn.runtime import startup
+from jaxdnn.runtime import compilation_cache, startup
 from jaxdnn.runtime.startup import Machine
 
 SETTINGS = "JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"
@@ -29,6 +29,55 @@ def jaxdnn(folder: Path, *arguments: str, **environment: str) -> subprocess.Comp
         capture_output=True,
         text=True,
     )
+
+
+MATMUL = "JAX_DEFAULT_MATMUL_PRECISION"
+
+
+@pytest.mark.parametrize(
+    ("machine", "before", "after"),
+    [
+        (Machine(), {}, {MATMUL: "highest", "JAX_PLATFORMS": None, "JAX_ENABLE_X64": None}),
+        (Machine(device="cpu"), {}, {"JAX_PLATFORMS": "cpu"}),
+        (Machine(precision="float32"), {}, {MATMUL: "highest", "JAX_ENABLE_X64": "False"}),
+        (Machine(precision="float64"), {}, {MATMUL: "highest", "JAX_ENABLE_X64": "True"}),
+        (Machine(precision="tf32"), {}, {MATMUL: "tensorfloat32", "JAX_ENABLE_X64": "False"}),
+        (Machine(precision="bfloat16"), {}, {MATMUL: "BF16_BF16_F32", "JAX_ENABLE_X64": "False"}),
+        # The user's own setting stays, unless a flag contradicts it.
+        (Machine(), {MATMUL: "default"}, {MATMUL: "default"}),
+        (Machine(precision="float32"), {MATMUL: "default"}, {MATMUL: "highest"}),
+        (Machine(compile_cache=False), {}, {"JAX_ENABLE_COMPILATION_CACHE": "False"}),
+    ],
+)
+def test_jax_is_told_what_the_flags_say(
+    machine: Machine,
+    before: dict[str, str],
+    after: dict[str, str | None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
+    monkeypatch.setattr(os, "environ", cache | before)
+    startup.prepare_environment(machine)
+    assert {name: os.environ.get(name) for name in after} == after
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path)
+
+
+def test_the_cache_is_bounded_and_loses_what_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platformdirs
+
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    folder = tmp_path / "jaxdnn/compiled"
+    folder.mkdir(parents=True)
+    for name in ("whole-cache", "whole-atime", "cut-cache"):
+        (folder / name).touch()
+    settings = compilation_cache.settings()
+    assert settings["jax_compilation_cache_dir"] == str(folder)
+    assert settings["jax_compilation_cache_max_size"] == 2**30
+    assert {"whole-cache", "whole-atime"} == {path.name for path in folder.glob("*-*")}
 
 
 @pytest.mark.slow
