@@ -11,10 +11,15 @@ The submodules are the public interface; each is imported when first used, so th
 - `jaxdnn.torch_compat`: torch's random numbers in NumPy; parameters under torch's names.
 - `jaxdnn.runs`, `jaxdnn.runtime`: sweeps, checkpoints, resuming; devices, sharding, start-up.
 - `jaxdnn.parity`: is a port from PyTorch right, and if not, where and why.
+
+The import sets the XLA flag without which some releases of jaxlib compute sums wrongly
+(`jaxdnn.runtime.xla_flags`). XLA reads it once, so import jaxdnn before the first JAX computation.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from jaxdnn.runtime import xla_flags as _xla_flags
 
 if TYPE_CHECKING:
     from jaxdnn import (
@@ -45,6 +50,8 @@ __all__ = [
     "training",
     "workflows",
 ]
+
+_xla_flags.set_flags()
 
 
 def __getattr__(name: str) -> Any:

@@ -38,9 +38,8 @@ def main() -> int:
     options = _options()
     _pin(options.threads)
     if options.worker:
-        from jaxdnn.runtime import xla_flags
+        import jaxdnn  # noqa: F401 (sets XLA's flags, for the other systems too)
 
-        xla_flags.set_flags()
         serve(options.worker, Settings.from_json(options.settings))
         return 0
 

@@ -5,12 +5,6 @@ or optax's own. Repeat a run that does not pass with --seed N --count 1. Class w
 that float32 holds exactly, since torch keeps a loss's weights in float32 until the loss is cast.
 """
 
-# ruff: noqa: E402 (XLA's flags come before JAX)
-
-from jaxdnn.runtime import xla_flags
-
-xla_flags.set_flags()
-
 import argparse
 import itertools
 import json

@@ -223,9 +223,7 @@ def _set_environment(device: str) -> None:
     os.environ["JAX_PLATFORMS"] = "cuda,cpu" if device == "gpu" else "cpu"
     # By default JAX allocates most of the memory, which torch and the bench also need.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from jaxdnn.runtime import xla_flags
-
-    xla_flags.set_flags()
+    import jaxdnn  # noqa: F401 (sets XLA's flags)
 
 
 def _device(wanted: str) -> str | None:

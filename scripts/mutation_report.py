@@ -5,12 +5,6 @@ and tensor that are stated beforehand, and named as the catalogue names it. Four
 common in ports are run beside it. Then come the right ports of `clean_runs`, which have to pass.
 """
 
-# ruff: noqa: E402 (XLA's flags come before JAX)
-
-from jaxdnn.runtime import xla_flags
-
-xla_flags.set_flags()
-
 import argparse
 import itertools
 import json

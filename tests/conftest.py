@@ -24,8 +24,6 @@ from jaxdnn.data import mnist
 from jaxdnn.errors import DataError
 from jaxdnn.runtime import xla_flags
 
-xla_flags.set_flags()
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # No test is timed, a first example compiles, and precision is set by a fixture that may be shared.
@@ -46,8 +44,10 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
-def settings() -> Iterator[None]:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """JAX as it was, whatever a command has set."""
+    # A command called in this process would say what importing jaxdnn has done to the tests.
+    monkeypatch.setattr(xla_flags, "set_flags", lambda: None)
     names = ("jax_enable_x64", "jax_default_matmul_precision", "jax_enable_compilation_cache")
     before = {name: jax.config.values[name] for name in names}
     yield
@@ -60,6 +60,14 @@ def x64() -> Iterator[None]:
     """Double precision, for this test only."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def clean_environment() -> dict[str, str]:
+    """The environment of a user's own process: no settings of the tests, of JAX or of XLA."""
+    system = ("PATH", "SYSTEMROOT", "TEMP", "TMPDIR")
+    folders = ("HOME", "USERPROFILE", "LOCALAPPDATA", "XDG_CACHE_HOME", "JAXDNN_DATA_DIR")
+    return {name: os.environ[name] for name in (*system, *folders) if name in os.environ}
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ def _dispatch(words: list[str], interruption: Interruption) -> int:
     if words[:1] in (["run"], ["sweep"]) and words[1:] and not words[1].startswith("-"):
         # The flags are those of the workflow, so they are parsed once it is known.
         catalogue.require(words[1])
-        _set_flags()
+        _tell_flags()
         if words[0] == "run":
             run.run(words[1], words[2:], interruption)
         else:
@@ -123,15 +123,16 @@ def _dispatch(words: list[str], interruption: Interruption) -> int:
         case List():
             _list(as_json=options.json)
         case Predict():
-            _set_flags()
+            _tell_flags()
             predict.run(options)
         case Verify():
-            _set_flags()
+            _tell_flags()
             return verify.run(options, interruption)
     return 0
 
 
-def _set_flags() -> None:
+def _tell_flags() -> None:
+    """Say which flags `import jaxdnn` has set."""
     if said := xla_flags.set_flags():
         _complain(said)
 

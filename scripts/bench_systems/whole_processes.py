@@ -18,8 +18,6 @@ __all__ = ["imports", "jaxdnn_cold", "jaxdnn_warm", "torch_cold"]
 _JAXDNN = """
 import json, sys
 from pathlib import Path
-from jaxdnn.runtime import xla_flags
-xla_flags.set_flags()
 from jaxdnn.data import mnist
 from jaxdnn.runs.reports import mnist_dnn
 from jaxdnn.runs.workflow import Request
