@@ -117,3 +117,11 @@ def test_shuffle_puts_every_index_everywhere() -> None:
     counts = np.stack([np.bincount(column, minlength=5) for column in np.asarray(orders).T])
     chi_squared = ((counts - 800) ** 2 / 800).sum()
     assert chi_squared < 50  # exceeded with a probability of 2e-5
+
+
+def test_shuffle_prefers_no_direction() -> None:
+    """Equal random numbers keep their order, so that too few bits would leave long ascents."""
+    samples = 60_000
+    descents = (np.diff(np.asarray(shuffle(jax.random.key(0), samples))) < 0).sum()
+    deviation = ((samples + 1) / 12) ** 0.5
+    assert abs(descents - (samples - 1) / 2) < 5 * deviation

@@ -675,10 +675,15 @@ def test_download_bar_shows_name_and_amount() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")  # noqa: PTH110
-def test_full_disk_is_said(mnist_data: MNIST) -> None:
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]], ids=" ".join)
+def test_full_disk_is_said(arguments: list[str]) -> None:
+    """Of the table, and of what stays in Python's buffer to the end."""
     with open("/dev/full", "w") as full:  # noqa: PTH123
         result = subprocess.run(
-            [sys.executable, "-m", "jaxdnn", "list"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "jaxdnn", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert result.returncode == 1
     assert result.stderr == "jaxdnn: [Errno 28] No space left on device\n"

@@ -106,3 +106,21 @@ def test_misshapen_convolution_is_named_in_torchs_layout() -> None:
 def test_what_has_no_counterpart_is_refused(params: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         torch_compat.to_torch(params)
+
+
+def test_linear_layers_are_drawn_as_torch_creates_them() -> None:
+    """In the order of their creation, not of their names; with a bias where there is one."""
+    torch.manual_seed(5)
+    module = torch.nn.ModuleDict(
+        {"second": torch.nn.Linear(4, 3, bias=False), "first": torch.nn.Linear(3, 2)}
+    )
+    like = {
+        "first": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)},
+        "second": {"kernel": jnp.zeros((4, 3))},
+    }
+    generator = torch_compat.Generator(5)
+    drawn = torch_compat.to_torch(torch_compat.linear_params(generator, ["second", "first"], like))
+    expected = {name: p.detach().numpy() for name, p in module.named_parameters()}
+    assert drawn.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(drawn[name], values)
