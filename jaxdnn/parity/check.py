@@ -1,6 +1,7 @@
 """The public checks of a port: beside torch itself, or beside a recording of it."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ def check_port(
     torch_before_step: Callable[[list], object] | None = None,
     accumulate: int = 1,
     samples: int = 64,
+    name: bool | float = True,
 ) -> Report:
     r"""Train a torch network and its JAX port side by side, and report whether they agree.
 
@@ -82,6 +84,7 @@ def check_port(
         clip gradients for example.
       accumulate: batches whose gradients torch sums before a step.
       samples: how many float32 states to compare.
+      name: whether to look for the mistake in the catalogue, or for how many seconds.
 
     Returns:
       A `Report`. The module, the optimiser, the scheduler, both frameworks' configurations and all
@@ -137,7 +140,9 @@ def check_port(
     )
     if port_batches is not None:
         port_batches = _limited(port_batches, steps)
-    return evaluate(live(run, port), port, precisions=precisions, port_batches=port_batches)
+    return evaluate(
+        live(run, port), port, precisions=precisions, port_batches=port_batches, name=name
+    )
 
 
 def assert_port(*args: Any, **kwargs: Any) -> None:
@@ -217,6 +222,7 @@ def evaluate(
     *,
     precisions: Precisions = ("float64", "float32"),
     port_batches: Batches | None = None,
+    name: bool | float = True,
 ) -> Report:
     """Compare a port with any source of a torch run, and name the mistake; see `check_port`.
 
@@ -225,6 +231,7 @@ def evaluate(
       port: the port, made of a network, a loss and an optimiser.
       precisions: which of ``"float64"`` and ``"float32"`` decide.
       port_batches: the port's own batches; by default torch's.
+      name: whether to look for the mistake, or for how many seconds.
 
     Returns:
       A `Report`.
@@ -236,7 +243,11 @@ def evaluate(
         raise ValueError(f"precisions must be of 'float64' and 'float32'; got {precisions!r}.")
     result = trajectory.follow(source, port, port_batches, precisions=precisions)
     report = verdict.report(result)
-    if report.verdict != "fail" or result.divergence is None:
+    seconds = math.inf if name is True else float(name)
+    if not any(tier.differing for tier in report.tiers) or not seconds:
         return report
-    found = naming.name(source, port, result.divergence, port_batches)
-    return dataclasses.replace(report, trap=found.trap, mended=found.mended)
+    found = naming.name(result, seconds=seconds)
+    notes = report.notes
+    if found.unfinished:
+        notes = (*notes, f"the search for the mistake was ended after {seconds:g} s")
+    return dataclasses.replace(report, traps=found.traps, mended=found.mended, notes=notes)

@@ -12,8 +12,10 @@ import numpy as np
 
 __all__ = [
     "PHASES",
+    "SPREADS",
     "Divergence",
     "Errors",
+    "Measured",
     "Observation",
     "compare_step",
     "index_of_largest",
@@ -97,6 +99,37 @@ class Errors(NamedTuple):
     magnitudes: Mapping[str, float]
 
 
+class Measured(NamedTuple):
+    """What twins of torch's run showed of rounding; see `reference_torch.parity.twins`.
+
+    Attributes:
+      spread: for each tensor, how far right runs are apart.
+      noise: for each parameter that has any, a mask of the elements whose gradient is 0 but for
+        rounding.
+      unread: for outputs and activations, a mask of the elements that the loss does not read.
+      parted: whether the twins were set back to the run after this step.
+    """
+
+    spread: Mapping[str, float] = {}
+    noise: Mapping[str, np.ndarray] = {}
+    unread: Mapping[str, np.ndarray] = {}
+    parted: bool = False
+
+    def left_out(self, key: str) -> np.ndarray | None:
+        """A mask of the elements of a tensor that are not compared; None if all are."""
+        if key in self.unread:
+            return self.unread[key]
+        phase, _, name = key.partition("/")
+        if phase == "optimizer":
+            name = name.rpartition("/")[0]
+        return self.noise.get(name) if phase in ("grad", "optimizer", "param") else None
+
+
+SPREADS = 64.0
+"""How many times the spread of three twins two right runs may be apart: with what probability a
+right one exceeds it is derived in `reference_torch.parity.twins`."""
+
+
 def compare_step(
     errors: Errors,
     step: int,
@@ -104,7 +137,8 @@ def compare_step(
     actual: Mapping[str, np.ndarray],
     *,
     tolerance: float,
-) -> tuple[Errors, Divergence | None]:
+    measured: Measured = Measured(),  # noqa: B008 (immutable)
+) -> tuple[Errors, tuple[Divergence, ...]]:
     r"""Compare one step of two runs.
 
     The error of a tensor :math:`a` at step :math:`t` is relative to the largest magnitude that it
@@ -121,33 +155,39 @@ def compare_step(
       step: its number, from 0.
       expected: arrays by key.
       actual: arrays of the same shapes under the same keys, and perhaps more.
-      tolerance: the largest relative error that passes.
+      tolerance: the largest relative error that passes, or else `SPREADS` times the spread.
+      measured: how far right runs are apart, where that is known.
 
     Returns:
-      The errors including this step, and the first tensor, in the order of `PHASES`, whose error
-      exceeds the tolerance; None if none does.
+      The errors including this step, and all tensors, in the order of `PHASES`, that differ by more
+      than is allowed.
 
     Example:
       >>> torch_step = {"loss": np.array(1.0), "param/w": np.array([1.0, 2.0])}
       >>> jax_step = {"loss": np.array(1.0), "param/w": np.array([1.0, 2.5])}
       >>> _, found = compare_step(Errors({}, {}), 0, torch_step, jax_step, tolerance=1e-12)
-      >>> print(found)
+      >>> print(*found)
       step 0, param w[1]: expected 2.0, got 2.5, a relative error of 2.5e-01
     """
-    largest, magnitudes, divergence = dict(errors.largest), dict(errors.magnitudes), None
+    largest, magnitudes, differing = dict(errors.largest), dict(errors.magnitudes), []
     for key in sorted(expected, key=phase_index):
         ours, theirs = expected[key], actual[key]
         if not ours.size:
             largest[key] = 0.0
             continue
         difference = _difference(ours, theirs)
+        if (mask := measured.left_out(key)) is not None:
+            difference = np.where(mask, 0.0, difference)
+            ours = np.where(mask, 0.0, ours)
         magnitudes[key] = max(magnitudes.get(key, 0.0), _finite_magnitude(ours))
         at = index_of_largest(difference)
-        error = ratio(float(difference[at]), magnitudes[key])
+        furthest = float(difference[at])
+        error = ratio(furthest, magnitudes[key])
         largest[key] = max(largest.get(key, 0.0), error)
-        if error > tolerance and divergence is None:
-            divergence = Divergence.of(step, key, ours[at], theirs[at], error=error, index=at)
-    return Errors(largest, magnitudes), divergence
+        # "not <=", so that NaN differs.
+        if not error <= tolerance and not furthest <= SPREADS * measured.spread.get(key, 0.0):
+            differing.append(Divergence.of(step, key, ours[at], theirs[at], error=error, index=at))
+    return Errors(largest, magnitudes), tuple(differing)
 
 
 def phase_of(key: str) -> str:

@@ -9,21 +9,35 @@ state. A right port rounds differently from torch, and no worse:
 with root mean squares over all elements of a tensor and all states, and ulp the distance from the
 float64 value to the next float32. A tensor of one element needs many states: in any one of them
 torch may be exact by luck.
+
+Two kinds of right ports exceed torch's error. Torch sums pairwise, with an error that hardly grows
+with the number of terms :math:`n`; XLA may sum one by one, with an error of the order
+:math:`\sqrt{n}` units. And where one state is far worse conditioned than the others, the quotient
+is that of two random numbers, which is large by chance. So where :math:`r` exceeds the limit,
+torch's error is replaced by what the port's own program has if each of its operations is rounded
+at random as in float32, sums by :math:`\sqrt{n}` units of the sum of their terms' magnitudes; see
+`jaxdnn.parity.widening.rounded`. An arithmetic of fewer bits exceeds that a thousandfold.
+
+Reference:
+  Higham and Mary, A New Approach to Probabilistic Rounding Error Analysis, 2019.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from jaxdnn.parity import runner as running
-from jaxdnn.parity import states
+from jaxdnn.parity import states, widening
 from jaxdnn.parity.compare import (
     Divergence,
+    Measured,
     Observation,
     index_of_largest,
     largest_magnitude,
@@ -32,16 +46,17 @@ from jaxdnn.parity.compare import (
     ratio,
     under,
 )
-from jaxdnn.parity.port import Arrays, State
+from jaxdnn.parity.port import Arrays, State, take_step
 from jaxdnn.parity.report import Tier
 from jaxdnn.parity.runner import Runner
 
 __all__ = [
     "NO_ROUNDINGS",
     "Roundings",
+    "Runners",
     "Squares",
     "add",
-    "betas_of",
+    "beyond",
     "excess",
     "horizon",
     "notes",
@@ -54,14 +69,27 @@ ALLOWED = 3.0
 (``scripts/clean_runs.py``) reach about 1, since only the order of their sums differs from torch's;
 3 leaves room for chance in tensors of few elements."""
 
+_WORSE = 1000.0
+"""How many times torch's error the model of the port's rounding may be. A program that is so much
+worse than torch's loses digits by the way it is written, as a variance by E[x^2] - E[x]^2 does."""
+
 _PARTED = 1e-3
 """Two runs have parted when a parameter differs by this, relative to its largest magnitude: ten
 thousand roundings, so the difference has grown by itself."""
 
-_OPTAX_ADAM = (optax.ScaleByAdamState, optax.ScaleByAmsgradState)
+_SCALARS = 1e-3
+"""The largest relative change of an update that float32 scalars may explain: optax's bias
+correction makes 1e-5, and what makes more is worth a failure."""
 
 _UNIT = 2.0**-24
 """Half a unit in the last place of 1 in float32: the largest relative error of one rounding."""
+
+
+class Runners(NamedTuple):
+    """A port in both precisions."""
+
+    double: Runner
+    single: Runner
 
 
 class Squares(NamedTuple):
@@ -86,7 +114,9 @@ class Roundings(NamedTuple):
       squares: for each tensor.
       worst: for each tensor, its largest error, and where.
       magnitudes: for each tensor, what its errors are measured by.
-      correction: the largest relative error of an update that optax's bias correction explains.
+      correction: the largest relative change of an update by the optimiser's float32 scalars.
+      model: for some tensors, the sum of squares of the errors that the port's program has if its
+        operations are rounded at random.
     """
 
     steps: int
@@ -94,6 +124,7 @@ class Roundings(NamedTuple):
     worst: Mapping[str, tuple[float, Divergence]]
     magnitudes: Mapping[str, float]
     correction: float
+    model: Mapping[str, float] = {}
 
 
 NO_ROUNDINGS = Roundings(0, {}, {}, {}, 0.0)
@@ -101,35 +132,56 @@ NO_ROUNDINGS = Roundings(0, {}, {}, {}, 0.0)
 
 def sample_seen(
     roundings: Roundings,
-    runner: Runner,
+    runners: Runners,
     sample: Observation,
     opt_state: optax.OptState,
     *,
     step: int,
-    betas: Sequence[float],
+    noise: Mapping[str, np.ndarray],
+    model: frozenset[str] | None = None,
 ) -> Roundings:
     """Let the port take a step that torch took from a float32 state, and compare.
 
     Args:
       roundings: of the states before.
-      runner: the port in float32.
+      runners: the port.
       sample: ``state/…``, ``float64/…`` and ``float32/…``; nothing where no state was far enough
         from a kink.
       opt_state: of the port before the step.
       step: its number.
-      betas: of torch's Adam.
+      noise: elements of parameters whose gradient is rounding alone, which no optimiser settles.
+      model: None to measure the port's errors, or the tensors of which they are modelled.
     """
     before, exact, torch = (under(p, sample) for p in ("state/", "float64/", "float32/"))
     if not exact:
         return roundings
-    state = running.resume(runner, before, opt_state)
-    _, port = running.observe(runner, state, list(under("batch/", torch).values()))
-    correction = roundings.correction
-    if any(isinstance(part, _OPTAX_ADAM) for part in states.parts(opt_state)):
-        bound = sum(_correction_error(beta, step + 1) for beta in betas) + 4 * _UNIT
-        port, found = _without_bias_correction_error(before, exact, port, bound=bound)
-        correction = max(correction, found)
-    return add(roundings, exact, torch, port, step=step)._replace(correction=correction)
+    batch = list(under("batch/", torch).values())
+    unread = {key: array == 0 for key, array in under("slope/", exact).items() if not array.all()}
+    left_out = Measured(noise=noise, unread=unread)
+    exact, torch = (_settled(side, left_out) for side in (exact, torch))
+    if model is not None:
+        state = running.resume(runners.double, before, opt_state)
+        seen = _modelled(runners.double, state, batch, seed=roundings.steps)
+        seen = _settled(seen, left_out)
+        return _add_model(roundings, exact, seen, model)
+    state = running.resume(runners.single, before, opt_state)
+    _, port = running.observe(runners.single, state, batch)
+    port = _settled(port, left_out)
+    changed, correction = _changed_by_scalars(runners, before, exact, opt_state)
+    port |= {key: port[key] - change for key, change in changed.items() if key in port}
+    found = add(roundings, exact, torch, port, step=step)
+    return found._replace(correction=max(roundings.correction, correction))
+
+
+def _settled(seen: Observation, left_out: Measured) -> Observation:
+    """Without the elements that noise decides, or that the loss does not read."""
+    found = {}
+    for key, array in seen.items():
+        if key.startswith("slope/"):
+            continue
+        mask = None if key.startswith("grad/") else left_out.left_out(key)
+        found[key] = array if mask is None else np.where(mask, 0.0, array)
+    return found
 
 
 def add(
@@ -149,9 +201,7 @@ def add(
     for key, truth in exact.items():
         if key not in port or phase_of(key) == "batch" or not truth.size:
             continue
-        # Each state counts alike, however large its numbers are; but one in which they nearly
-        # cancel must not count for all the others.
-        magnitudes[key] = max(largest_magnitude(truth), 0.5 * magnitudes.get(key, 0.0))
+        magnitudes[key] = _magnitude(magnitudes, key, truth)
         scale = magnitudes[key] or 1.0
         sides = (np.asarray(side[key] / scale) for side in (exact, torch, port))
         truth_scaled, torch_scaled, ported = sides
@@ -164,7 +214,9 @@ def add(
             values = truth[at], port[key][at]
             place = Divergence.of(step, key, *values, error=math.nan, index=at)
             worst[key] = furthest, place
-    return Roundings(roundings.steps + 1, squares, worst, magnitudes, roundings.correction)
+    return roundings._replace(
+        steps=roundings.steps + 1, squares=squares, worst=worst, magnitudes=magnitudes
+    )
 
 
 def _more_squares(sums: Squares, exact: np.ndarray, torch: np.ndarray, port: np.ndarray) -> Squares:
@@ -175,8 +227,12 @@ def _more_squares(sums: Squares, exact: np.ndarray, torch: np.ndarray, port: np.
     return Squares(*(total + more for total, more in zip(sums, added, strict=True)))
 
 
-def excess(squares: Mapping[str, Squares]) -> dict[str, float]:
+def excess(squares: Mapping[str, Squares], model: Mapping[str, float] = {}) -> dict[str, float]:
     """The ratio :math:`r` of each tensor; infinite where only the port is off, or not finite.
+
+    Args:
+      squares: what was measured.
+      model: the squares that take the place of torch's, where they are larger.
 
     Example:
       >>> excess({"loss": Squares(port=5e-6**2, torch=1e-6**2, ulp=1e-7**2)})
@@ -184,65 +240,162 @@ def excess(squares: Mapping[str, Squares]) -> dict[str, float]:
     """
     ratios = {}
     for key, (port, torch, ulp) in squares.items():
-        beyond = math.sqrt(port) - math.sqrt(ulp)
-        ratios[key] = ratio(max(0.0, beyond), math.sqrt(torch))
-        if not math.isfinite(beyond + torch):
+        past = math.sqrt(port) - math.sqrt(ulp)
+        modelled = min(math.sqrt(model.get(key, 0.0)), _WORSE * math.sqrt(torch + ulp))
+        ratios[key] = ratio(max(0.0, past), max(math.sqrt(torch), modelled))
+        if not math.isfinite(past + torch):
             ratios[key] = math.inf
     return ratios
 
 
+def beyond(roundings: Roundings) -> frozenset[str]:
+    """The tensors whose ratio exceeds the limit."""
+    ratios = excess(roundings.squares, roundings.model)
+    return frozenset(key for key, r in ratios.items() if not r <= ALLOWED)
+
+
 def tier(roundings: Roundings, horizon: int | None) -> Tier:
     """What the states show together."""
-    ratios = excess(roundings.squares)
-    beyond = [key for key, r in ratios.items() if not r <= ALLOWED]
-    divergence = None
-    if beyond:
-        first = min(beyond, key=phase_index)
-        divergence = dataclasses.replace(roundings.worst[first][1], error=ratios[first])
-    return Tier("float32", roundings.steps, ratios, ALLOWED, divergence, horizon=horizon)
+    ratios = excess(roundings.squares, roundings.model)
+    found = sorted(beyond(roundings), key=phase_index)
+    differing = tuple(
+        dataclasses.replace(roundings.worst[key][1], error=ratios[key]) for key in found
+    )
+    return Tier("float32", roundings.steps, ratios, ALLOWED, differing, horizon=horizon)
 
 
 def notes(roundings: Roundings) -> Iterator[str]:
     """What was allowed for."""
     if roundings.correction:
         yield (
-            "optax computes Adam's bias correction in float32, which changes an update by up "
-            f"to {roundings.correction:.1e} of itself (jaxdnn.optim.adam does not); this is no "
-            "mistake of the port and was not counted"
+            "optax computes Adam's bias correction, schedules and injected hyperparameters as "
+            f"float32 scalars, which changes an update by up to {roundings.correction:.1e} of "
+            "itself; the change was computed and taken out"
+        )
+    if roundings.model:
+        names = ", ".join(sorted(roundings.model))
+        yield (
+            f"{names}: judged in float32 by a model of the port's own roundings, since torch "
+            "rounds less there, as in a long sum, or by chance"
         )
 
 
-def betas_of(optimizer: Mapping[str, Any]) -> tuple[float, ...]:
-    """Adam's betas in the description of torch's optimiser, or else their defaults."""
-    return tuple(map(float, (optimizer["settings"] or {}).get("betas", (0.9, 0.999))))
-
-
-def _without_bias_correction_error(
-    before: Observation, exact: Observation, port: Observation, *, bound: float
+def _changed_by_scalars(
+    runners: Runners, before: Observation, exact: Observation, opt_state: optax.OptState
 ) -> tuple[Observation, float]:
-    """The port's step without a common relative error of all updates, and that error.
+    """What the optimiser's float32 scalars change in a step, and how much of an update that is."""
+    double = runners.double
+    changes = _scalar_changes(double.port.optimizer)
+    arrays = {name: np.zeros_like(array) for name, array in under("param/", exact).items()}
+    with running.precision("float64"):
+        grads = double.port.from_torch(arrays | under("grad/", exact))
+        state = running.resume(double, before, opt_state)
+        if changes is None or not changes.used(grads, state):
+            return {}, 0.0
+        updates, new_state, full = changes.compute(grads, state)
+        to_torch = double.layout.to_torch
+        found = {f"param/{name}": array for name, array in to_torch(updates).items()}
+        found |= states.optimizer_tensors(
+            new_state, to_torch, like=state.params, optimizer=double.optimizer
+        )
+        sizes = {f"param/{name}": largest_magnitude(a) for name, a in to_torch(full).items()}
+    size = max(
+        (largest_magnitude(found[key]) / scale for key, scale in sizes.items() if scale),
+        default=0.0,
+    )
+    return (found, size) if 4 * _UNIT < size <= _SCALARS else ({}, 0.0)
 
-    The error is taken out only where rounding ``1 - beta ** t`` can have caused it.
-    """
-    names = [key for key in exact if key.startswith("param/") and key in port]
-    updates = {key: exact[key] - before[key] for key in names}
-    # By least squares, in which each number counts as its own rounding lets it.
-    units = {k: np.spacing(np.abs(exact[k]).astype(np.float32)).astype(float) for k in names}
-    scaled = {k: updates[k] / units[k] for k in names}
-    errors = {k: (port[k] - exact[k]) / units[k] for k in names}
-    product = sum(float(np.sum(errors[k] * scaled[k])) for k in names)
-    square = sum(float(np.sum(scaled[k] ** 2)) for k in names)
-    if not square or not 0 < abs(product / square) <= bound:
-        return port, 0.0
-    factor = product / square
-    return port | {key: port[key] - factor * updates[key] for key in names}, abs(factor)
+
+class _ScalarChanges:
+    """The difference that float32 scalars make to an optimiser's update."""
+
+    def __init__(self, optimizer: optax.GradientTransformation) -> None:
+        self._optimizer = optimizer
+        self._computes: bool | None = None
+        self._difference: Callable[..., Any] | None = None
+
+    def used(self, grads: Any, state: State) -> bool:
+        """Whether the optimiser computes with scalars at all."""
+        if self._computes is None:
+            shapes = self._shapes(grads, state)
+            with jax.enable_x64(False):
+                program = jax.make_jaxpr(self._optimizer.update)(*shapes)
+            self._computes = widening.computes_scalars(program)
+            if self._computes:
+                self._prepare(shapes)
+        return self._computes
+
+    def compute(self, grads: Any, state: State) -> tuple[Any, Any, Any]:
+        """The changes of the updates and of the state, and the updates themselves."""
+        assert self._difference is not None
+        return self._difference(grads, state.opt_state, state.params)
+
+    def _shapes(self, grads: Any, state: State) -> tuple[Any, ...]:
+        def narrow(leaf: Any) -> jax.ShapeDtypeStruct:
+            types = {np.dtype("float64"): np.float32, np.dtype("int64"): np.int32}
+            return jax.ShapeDtypeStruct(np.shape(leaf), types.get(leaf.dtype, leaf.dtype))
+
+        return jax.tree.map(narrow, (grads, state.opt_state, state.params))
+
+    def _prepare(self, shapes: tuple[Any, ...]) -> None:
+        kept = widening.scalars_kept(self._optimizer.update, *shapes)
+        # Parameters without axes are arrays, too; then no scalar of the state is kept.
+        has_scalars = any(not leaf.shape for leaf in jax.tree.leaves(shapes[2]))
+
+        def as_kept(leaf: Any) -> Any:
+            if leaf.dtype == np.int64:
+                return leaf.astype(np.int32)
+            narrow = leaf.dtype == np.float64 and not np.ndim(leaf) and not has_scalars
+            return leaf.astype(np.float32) if narrow else leaf
+
+        def difference(grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any, Any]:
+            ours = kept(grads, jax.tree.map(as_kept, opt_state), params)
+            updates, after = widening.widened(self._optimizer.update)(grads, opt_state, params)
+            changes = jax.tree.map(_minus, ours, (updates, after))
+            return (*changes, updates)
+
+        self._difference = running.quickly_compiled(difference)
 
 
-def _correction_error(beta: float, count: int) -> float:
-    """Of 1 - beta ** count, relative, where beta and its power are rounded to float32."""
-    rounded = abs(float(np.float32(beta)) - beta) / beta if beta else 0.0
-    power = beta**count
-    return power / (1 - power) * (count * rounded + 2 * _UNIT)
+def _minus(one: Any, other: Any) -> Any:
+    if jnp.issubdtype(one.dtype, jnp.floating):
+        return one.astype(other.dtype) - other
+    return one
+
+
+@lru_cache(maxsize=8)
+def _scalar_changes(optimizer: optax.GradientTransformation) -> _ScalarChanges:
+    return _ScalarChanges(optimizer)
+
+
+def _modelled(
+    runner: Runner, state: State, batch: Sequence[np.ndarray], *, seed: int
+) -> Observation:
+    """A step in float64 whose operations are rounded at random as in float32."""
+    rounded = _rounded_step(runner.port)
+    return running.observe(runner._replace(step=partial(rounded, seed)), state, batch)[1]
+
+
+@lru_cache(maxsize=2)
+def _rounded_step(port: Any) -> Callable[..., Any]:
+    return running.quickly_compiled(widening.rounded(partial(take_step, port), _UNIT))
+
+
+def _add_model(
+    roundings: Roundings, exact: Observation, seen: Observation, keys: frozenset[str]
+) -> Roundings:
+    model, magnitudes = dict(roundings.model), dict(roundings.magnitudes)
+    for key in keys & exact.keys() & seen.keys():
+        magnitudes[key] = _magnitude(magnitudes, key, exact[key])
+        error = (seen[key] - exact[key]) / (magnitudes[key] or 1.0)
+        model[key] = model.get(key, 0.0) + float(np.sum(np.square(error)))
+    return roundings._replace(steps=roundings.steps + 1, model=model, magnitudes=magnitudes)
+
+
+def _magnitude(magnitudes: Mapping[str, float], key: str, exact: np.ndarray) -> float:
+    # Each state counts alike, however large its numbers are; but one in which they nearly cancel
+    # must not count for all the others.
+    return max(largest_magnitude(exact), 0.5 * magnitudes.get(key, 0.0))
 
 
 def horizon(runner: Runner, initial: Arrays, batches: Iterable[Sequence[np.ndarray]]) -> int | None:

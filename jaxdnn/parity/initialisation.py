@@ -118,11 +118,11 @@ def check_initialisation(
         detail = f"holds the same numbers as {repeated[1]}"
         divergence = Divergence(0, "start", repeated[0], (), 0.0, 0.0, 0.0, detail)
         trap = "init-key-reuse"
-    tier = Tier("draws", draws, statistics, 0.0, divergence)
+    tier = Tier("draws", draws, statistics, 0.0, () if divergence is None else (divergence,))
     return Report(
         "fail" if divergence else "pass",
         (tier,),
-        trap=trap,
+        traps=() if trap is None else (trap,),
         environment={
             "torch": description.environment(),
             "jax": environment.describe(),

@@ -1,4 +1,4 @@
-"""The inverse of ``from_torch``: from a parameter tree back to torch's tensors."""
+"""The way from a parameter tree back to torch's tensors: the inverse of ``from_torch``."""
 
 import itertools
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import PyTree
 
-__all__ = ["Layout", "trace"]
+__all__ = ["Layout", "checked", "trace"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -23,12 +23,61 @@ class Layout(NamedTuple):
     Attributes:
       to_torch: from a tree like the parameters to arrays by torch name.
       only_torch: parameters of torch of which some elements do not reach the port.
-      only_port: leaves of the port of which some elements do not come from torch.
+      only_port: leaves of the port of which some elements do not come from torch, or do not go
+        back to it.
+      changed: parameters that come back from the port as other numbers, or in another shape.
     """
 
     to_torch: Callable[[PyTree], Arrays]
     only_torch: tuple[str, ...]
     only_port: tuple[str, ...]
+    changed: tuple[str, ...] = ()
+
+
+def checked(
+    from_torch: Callable[[Arrays], PyTree],
+    to_torch: Callable[[PyTree], Arrays],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Layout:
+    """A ``to_torch`` that the user gives, and what it leaves out.
+
+    Both are tried on random numbers: initial parameters may be 0, which every mistake returns.
+
+    Args:
+      from_torch: from arrays by torch name to a parameter tree.
+      to_torch: its inverse.
+      shapes: of torch's parameters, by name.
+
+    Example:
+      >>> layout = checked(dict, lambda p: {"w": p["w"]}, {"w": (2,), "b": (2,)})
+      >>> layout.only_torch, layout.only_port
+      (('b',), ('b',))
+    """
+    numbers = np.random.default_rng(0)
+    arrays = {name: numbers.normal(size=shape) for name, shape in shapes.items()}
+    tree = from_torch(dict(arrays))
+    paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+    leaves = [np.asarray(leaf) for _, leaf in paths]
+
+    def returned(leaves: list[np.ndarray]) -> Arrays:
+        back = to_torch(jax.tree.unflatten(structure, leaves))
+        return {name: np.asarray(array) for name, array in back.items()}
+
+    back = returned(leaves)
+    only_port = []
+    for i, (path, _) in enumerate(paths):
+        moved = returned([leaf + (i == j) for j, leaf in enumerate(leaves)])
+        read = sum(int(np.sum(moved[name] != back[name])) for name in back)
+        if read < leaves[i].size:
+            only_port.append(jax.tree_util.keystr(path, simple=True, separator="."))
+    changed = tuple(
+        name
+        for name, array in arrays.items()
+        if name in back
+        and (back[name].shape != array.shape or not np.allclose(back[name], array, 1e-12, 1e-12))
+    )
+    missing = tuple(name for name in shapes if name not in back)
+    return Layout(to_torch, missing, tuple(only_port), changed)
 
 
 def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int, ...]]) -> Layout:

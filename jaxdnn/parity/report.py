@@ -29,10 +29,10 @@ class Tier:
       errors: for each tensor, in float64 the largest error relative to its largest magnitude so
         far, in float32 how many times torch's own error the port's is.
       allowed: the largest error that passes.
-      first_divergence: None, or where the error exceeds it first.
+      differing: the tensors that exceed it, in the first step in which any does.
       movement: in float64, for each parameter its last error relative to how far it has moved.
-      resynchronised: in float64, the steps before which the port was set to torch's state, because
-        rounding had grown beyond what is allowed while the step itself agreed.
+      resynchronised: in float64, the steps after which the port was set to torch's state, because
+        twins of torch's run had parted by rounding alone.
       horizon: in float32, the step at which two right runs part whose initial parameters differ by
         one unit in the last place; None if they do not.
     """
@@ -41,10 +41,15 @@ class Tier:
     steps: int
     errors: Mapping[str, float]
     allowed: float
-    first_divergence: Divergence | None = None
+    differing: tuple[Divergence, ...] = ()
     movement: Mapping[str, float] = field(default_factory=dict)
     resynchronised: tuple[int, ...] = ()
     horizon: int | None = None
+
+    @property
+    def first_divergence(self) -> Divergence | None:
+        """None, or the first of those that differ."""
+        return self.differing[0] if self.differing else None
 
     def largest(self, phase: str) -> tuple[str, float] | None:
         """The tensor of a phase with the largest error, and the error."""
@@ -62,8 +67,8 @@ class Report:
     Attributes:
       verdict: ``"pass"``, ``"fail"`` or ``"inconclusive"``.
       tiers: the result in each precision.
-      trap: None, or the name of the mistake in `jaxdnn.parity.TRAPS`.
-      mended: with ``trap``, the result of the comparison without the mistake.
+      traps: the names of the mistakes in `jaxdnn.parity.TRAPS`, in the order in which they show.
+      mended: with ``traps``, the result of the comparison without them.
       reasons: why it is inconclusive.
       notes: remarks that change no verdict.
       environment: versions, devices and arithmetic of both sides.
@@ -71,7 +76,7 @@ class Report:
 
     verdict: Verdict
     tiers: tuple[Tier, ...]
-    trap: str | None = None
+    traps: tuple[str, ...] = ()
     mended: str | None = None
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -81,6 +86,11 @@ class Report:
     def ok(self) -> bool:
         """Whether the verdict is ``"pass"``."""
         return self.verdict == "pass"
+
+    @property
+    def trap(self) -> str | None:
+        """The first of the mistakes; None if none is known."""
+        return self.traps[0] if self.traps else None
 
     @property
     def first_divergence(self) -> Divergence | None:
@@ -93,19 +103,23 @@ class Report:
         for tier in self.tiers:
             if tier.first_divergence:
                 said.append((f"parts in {tier.precision}", _sentence(tier)))
+                if len(tier.differing) > 1:
+                    others = [_place(found) for found in tier.differing[1:]]
+                    said.append(("in the same step", _listed(others)))
         if self.first_divergence is not None:
-            if self.trap is None:
+            if not self.traps:
                 said.append(("cause", "unknown: no mistake in the catalogue explains it"))
-            else:
-                trap = TRAPS[self.trap]
+            for name in self.traps:
+                trap = TRAPS[name]
                 said += [
-                    ("cause", f"{self.trap}: {trap.explanation}"),
+                    ("cause", f"{name}: {trap.explanation}"),
                     ("torch computes", trap.torch),
                     ("the port computes", trap.port),
                     ("fix", trap.mend),
                 ]
             if self.mended:
-                said.append(("without the mistake", self.mended))
+                several = len(self.traps) > 1
+                said.append((f"without the mistake{'s' * several}", self.mended))
         said += [("inconclusive", reason) for reason in self.reasons]
         for tier in self.tiers:
             said.append((tier.precision, _summary(tier)))
@@ -146,6 +160,9 @@ class Report:
         """The whole report in JSON's types; a number that is not finite becomes a string."""
         contents = dataclasses.asdict(self)
         contents |= {"ok": self.ok, "first_divergence": _plain(self.first_divergence)}
+        for tier, written in zip(self.tiers, contents["tiers"], strict=True):
+            written["first_divergence"] = _plain(tier.first_divergence)
+        contents["trap"] = self.trap
         if self.trap is not None:
             contents["explanation"] = TRAPS[self.trap]._asdict()
         return _plain(contents)
@@ -231,6 +248,16 @@ def _sentence(tier: Tier) -> str:
     )
 
 
+def _place(found: Divergence) -> str:
+    tensor = "" if found.tensor == found.phase else f" {found.tensor}"
+    return f"{found.phase}{tensor} ({found.error:.1e})"
+
+
+def _listed(places: list[str], most: int = 12) -> str:
+    rest = len(places) - most
+    return ", ".join(places[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _summary(tier: Tier) -> str:
     if tier.precision == "draws":
         return f"{tier.steps} draws on each side; the error is the Kolmogorov-Smirnov statistic"
@@ -249,9 +276,8 @@ def _summary(tier: Tier) -> str:
     if tier.resynchronised:
         count = len(tier.resynchronised)
         text += (
-            f"; rounding outgrew the tolerance {count} time{'s' * (count > 1)} (first at step "
-            f"{tier.resynchronised[0]}), each time the step itself agreed and the port went on "
-            "from torch's state"
+            f"; torch's own twins parted by rounding {count} time{'s' * (count > 1)} (first at "
+            f"step {tier.resynchronised[0]}), and the port went on from torch's state"
         )
     return text
 

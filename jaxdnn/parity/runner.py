@@ -11,16 +11,19 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
-from jaxdnn.parity import states
-from jaxdnn.parity.compare import Observation, under
-from jaxdnn.parity.layout import Layout, trace
+from jaxdnn.parity import states, widening
+from jaxdnn.parity.compare import Measured, Observation, under
+from jaxdnn.parity.layout import Layout, checked, trace
 from jaxdnn.parity.port import Arrays, Port, State, named_batch, predict, take_step
 
 __all__ = [
     "Runner",
+    "adopt",
+    "constants",
     "initial_state",
     "layout_of",
     "make_runner",
+    "narrowings",
     "observe",
     "output",
     "precision",
@@ -58,8 +61,8 @@ class Runner(NamedTuple):
       dtype: ``"float32"`` or ``"float64"``.
       layout: how torch's parameters lie in the port's.
       optimizer: the class of torch's optimiser, or None.
-      step: `take_step` of the port, jitted.
-      predict: ``(state, x) -> output``, jitted; None for a port that has no such function.
+      step: `take_step` of the port, jitted; in float64, without its narrower types.
+      predict: ``(state, x) -> output``, likewise; None for a port that has no such function.
     """
 
     port: Port
@@ -72,23 +75,42 @@ class Runner(NamedTuple):
 
 def layout_of(port: Port, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
     """The way from the port's parameters back to torch's, of these shapes by name."""
-    if port.to_torch is not None:
-        return Layout(port.to_torch, (), ())
     with precision("float64"):
+        if port.to_torch is not None:
+            return checked(port.from_torch, port.to_torch, shapes)
         return trace(port.from_torch, shapes)
 
 
 def make_runner(port: Port, dtype: str, layout: Layout, optimizer: str | None) -> Runner:
     """A port in a floating-point type; its functions are compiled when they are first called."""
-    has_output = port.step is None
+    prepared = _Wide if dtype == "float64" else jax.jit
     return Runner(
         port,
         dtype,
         layout,
         optimizer,
-        jax.jit(partial(take_step, port)),
-        jax.jit(lambda state, x: predict(port, state, x)[0]) if has_output else None,
+        prepared(partial(take_step, port)),
+        None if port.step is not None else prepared(lambda state, x: predict(port, state, x)[0]),
     )
+
+
+class _Wide:
+    """A jitted function, evaluated in float64 throughout if it narrows anything by itself."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self._jitted = function, jax.jit(function)
+        self._known = False
+        self.constants: list[str] = []
+
+    def __call__(self, *args: Any) -> Any:
+        if not self._known:
+            # Tracing is shared with the call below.
+            program = self._jitted.trace(*args).jaxpr
+            if widening.narrows(program):
+                self._jitted = jax.jit(widening.widened(self._function))
+                self.constants = widening.rounded_constants(program)
+            self._known = True
+        return self._jitted(*args)
 
 
 def initial_state(runner: Runner, tensors: Mapping[str, np.ndarray]) -> State:
@@ -133,7 +155,9 @@ def resume(runner: Runner, tensors: Mapping[str, np.ndarray], opt_state: optax.O
             jax.tree.map(partial(_cast, runner), opt_state),
             moments,
             lambda arrays: jax.device_put(runner.port.from_torch(arrays)),
+            runner.layout.to_torch,
             like=params,
+            tensors=_of_type(runner, tensors, "param/"),
             optimizer=runner.optimizer,
         )
     return State(params, opt_state, buffers)
@@ -158,12 +182,13 @@ def observe(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> tuple[
         try:
             state, info, observed = runner.step(state, arrays)
         except TypeError as error:
-            if "cond" not in str(error) or runner.dtype != "float64":
+            if runner.dtype != "float64" or "float32" not in str(error):
                 raise
             raise ValueError(
-                "The port's optimiser keeps a state in float32 even where everything else is "
-                "float64, so its mathematics cannot be told from rounding; for optax.MultiSteps, "
-                f"give accumulator_dtype=None. ({error})"
+                "The port cannot be run in float64: it makes a float32 array where it must keep "
+                "the type of what it is given. For optax.MultiSteps, give accumulator_dtype=None; "
+                "for a layer of flax with a state of its own, param_dtype and dtype. JAX says: "
+                f"{_first_line(error)}"
             ) from error
         seen = {key: np.asarray(array) for key, array in named_batch(arrays).items()}
         seen |= {key: np.asarray(array) for key, array in observed.items()}
@@ -184,12 +209,56 @@ def train(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> State:
         return runner.step(state, _cast_batch(runner, batch))[0]
 
 
+def adopt(
+    runner: Runner, state: State, tensors: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
+) -> State:
+    """The state with some elements of torch's parameters, and of their moments, in it.
+
+    Args:
+      runner: the port.
+      state: the port's.
+      tensors: torch's, called ``param/…`` and ``optimizer/…``.
+      masks: for each parameter of which elements are taken, which.
+    """
+    with precision(runner.dtype):
+        to_torch = runner.layout.to_torch
+        own = {f"param/{name}": np.asarray(a) for name, a in to_torch(state.params).items()}
+        own |= states.optimizer_tensors(
+            state.opt_state, to_torch, like=state.params, optimizer=runner.optimizer
+        )
+        mixed = dict(tensors)
+        for key, array in own.items():
+            mask = Measured(noise=masks).left_out(key)
+            if key in tensors:
+                mixed[key] = array if mask is None else np.where(mask, tensors[key], array)
+    buffers = {f"buffer/{name}": np.asarray(array) for name, array in state.buffers.items()}
+    return resume(runner, {k: v for k, v in mixed.items() if k in own} | buffers, state.opt_state)
+
+
 def output(runner: Runner, state: State, x: np.ndarray) -> np.ndarray | None:
     """The network's output for a batch of inputs; None for a port that has no such function."""
     if runner.predict is None:
         return None
     with precision(runner.dtype):
         return np.asarray(runner.predict(state, _cast(runner, np.asarray(x))))
+
+
+def constants(runner: Runner) -> list[str]:
+    """The float32 constants of a port that has taken a step in float64."""
+    return runner.step.constants if isinstance(runner.step, _Wide) else []
+
+
+def narrowings(
+    runner: Runner, state: State, batch: Sequence[np.ndarray], *, below: int
+) -> list[widening.Narrowing]:
+    """Where a step makes floating-point numbers of fewer bits than a number."""
+    with precision(runner.dtype):
+        program = jax.make_jaxpr(partial(take_step, runner.port))(state, _cast_batch(runner, batch))
+        return widening.narrowings(program, below=below)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _compared_buffers(runner: Runner, state: State) -> list[tuple[str, Array]]:

@@ -27,10 +27,12 @@ class Steps(Protocol):
     """What each step computed, one mapping of arrays a step.
 
     With ``samples``, float32 states too; with ``mistake``, what torch computes if its layers make
-    that mistake.
+    that mistake; with ``twins``, how far right runs are apart.
     """
 
-    def __call__(self, *, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+    def __call__(
+        self, *, mistake: str | None = None, samples: bool = False, twins: bool = False
+    ) -> Iterator[Arrays]:
         """Run again from the first step."""
         ...
 
@@ -67,12 +69,19 @@ def live(run: "TorchRun", port: Port) -> Source:
     if port.activations is not None:
         submodules = dict(run.module.named_modules())
         names = _activation_names(port, initial, run.batches[0][0])
-        run = dataclasses.replace(run, activations=tuple(n for n in names if n in submodules))
+        if unknown := [name for name in names if name not in submodules]:
+            raise ValueError(
+                f"activations names {', '.join(unknown)}, which torch's module does not have; its "
+                f"submodules are {', '.join(filter(None, submodules)) or 'none'}."
+            )
+        run = dataclasses.replace(run, activations=tuple(names))
     header = description.describe(run)
 
-    def steps(*, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+    def steps(
+        *, mistake: str | None = None, samples: bool = False, twins: bool = False
+    ) -> Iterator[Arrays]:
         sampled = run if samples else dataclasses.replace(run, samples=0)
-        return training_run.steps(sampled, mistake=mistake)
+        return training_run.steps(sampled, mistake=mistake, twins=twins)
 
     return Source(
         header,
@@ -127,7 +136,9 @@ def recording(path: str | Path, *, name: str = "run", steps: int | None = None) 
         found = filter(wanted, keys[step])
         return {key: file.get_tensor(f"{name}/{step}/{key}") for key in found}
 
-    def all_steps(*, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
+    def all_steps(
+        *, mistake: str | None = None, samples: bool = False, twins: bool = False
+    ) -> Iterator[Arrays]:
         for step in numbered:
             yield read(step, lambda key: samples or not key.startswith("sample/"))
 

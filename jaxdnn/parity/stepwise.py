@@ -1,10 +1,9 @@
 """One step of the comparison: what the fold of `jaxdnn.parity.trajectory` does."""
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from jaxdnn.parity import float32, vacuity
@@ -12,9 +11,10 @@ from jaxdnn.parity import runner as running
 from jaxdnn.parity.compare import (
     Divergence,
     Errors,
+    Measured,
     Observation,
     compare_step,
-    largest_magnitude,
+    index_of_largest,
     phase_index,
     phase_of,
 )
@@ -37,11 +37,6 @@ TOLERANCE = 1e-12
 """In float64, relative to the largest magnitude of a tensor in the run so far: four orders above
 one rounding, so that sums in another order pass, and far below what any mistake changes."""
 
-_AMPLIFIED = 16
-"""How many times the effect of one unit in the last place of the parameters passes as rounding. The
-probe rounds once, at the parameters; a right port also rounds differently in every sum of the step,
-which has the effect of several such units."""
-
 Batches = Sequence[Sequence[np.ndarray]]
 
 
@@ -56,6 +51,9 @@ class Sides(NamedTuple):
       exact: whether float64 decides. If not, the port goes on from torch's state where the two
         part.
       port_batches: the port's own batches, or None for torch's.
+      tolerance: the largest relative error that passes in float64.
+      constants: float32 constants, of either side, on which the other may differ by rounding. Where
+        there are any, each step is compared on its own, from torch's state.
     """
 
     source: Source
@@ -64,6 +62,8 @@ class Sides(NamedTuple):
     single: Runner | None
     exact: bool
     port_batches: Batches | None
+    tolerance: float = TOLERANCE
+    constants: tuple[str, ...] = ()
 
 
 class Carry(NamedTuple):
@@ -79,8 +79,13 @@ class Carry(NamedTuple):
       roundings: the errors in float32 so far.
       incomparable: fields of torch's optimiser for which the port's state has another meaning.
       only_torch: keys that the port has no counterpart of.
-      pending: the difference by which such a field was last recognised.
-      resynchronised: the steps after which the port went on from torch's state.
+      pending: the differences by which such a field was last recognised.
+      noise: for each parameter that has any, which elements have a gradient of rounding alone.
+      unread: outputs and activations that differ where the loss does not read them.
+      resynchronised: the steps after which the port went on from torch's state, since torch's own
+        twins had parted.
+      undetermined: the step from which on nothing was compared, since the twins had parted and a
+        state of the optimiser cannot be set to torch's; None if there is none.
     """
 
     state: State
@@ -92,21 +97,22 @@ class Carry(NamedTuple):
     roundings: float32.Roundings = float32.NO_ROUNDINGS
     incomparable: frozenset[str] = frozenset()
     only_torch: frozenset[str] = frozenset()
-    pending: Divergence | None = None
+    pending: tuple[Divergence, ...] = ()
+    noise: Mapping[str, np.ndarray] = {}
+    unread: frozenset[str] = frozenset()
     resynchronised: tuple[int, ...] = ()
+    undetermined: int | None = None
 
 
 class Taken(NamedTuple):
     """A step that the port took.
 
     Attributes:
-      before: the state before it.
       batch: what it trained on.
       state: the state after it.
       seen: what it computed.
     """
 
-    before: State
     batch: Sequence[np.ndarray]
     state: State
     seen: Observation
@@ -114,12 +120,12 @@ class Taken(NamedTuple):
 
 def take(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> Taken:
     """Let the port take a step."""
-    return Taken(state, batch, *running.observe(runner, state, batch))
+    return Taken(batch, *running.observe(runner, state, batch))
 
 
 def advance(
-    sides: Sides, carry: Carry, expected: Observation, taken: Taken
-) -> tuple[Carry, Divergence | None]:
+    sides: Sides, carry: Carry, expected: Observation, taken: Taken, measured: Measured
+) -> tuple[Carry, tuple[Divergence, ...]]:
     """Compare one step: what the fold does.
 
     Args:
@@ -127,114 +133,146 @@ def advance(
       carry: from the steps before.
       expected: what torch computed.
       taken: what the port computed.
+      measured: how far right runs are apart, where that is known.
 
     Returns:
-      The carry for the next step, and the divergence if the step is wrong.
+      The carry for the next step, and all tensors that differ; none if the step is right.
     """
-    compared, divergence = _compare(sides, carry, expected, taken)
+    noise = _noise(carry, measured, expected, taken.seen)
+    carry = carry._replace(noise=noise)
+    measured = measured._replace(noise=noise)
+    compared, found = _agrees(sides, carry, measured, expected, taken.seen)
     evidence = vacuity.step_seen(compared.evidence, sides.initial, expected, taken.seen)
     after = compared._replace(
-        expected=expected, actual=taken.seen, steps=carry.steps + 1, evidence=evidence
+        state=_next_state(sides, compared, expected, taken, measured, parts=bool(found)),
+        expected=expected,
+        actual=taken.seen,
+        steps=carry.steps + 1,
+        evidence=evidence,
     )
-    return after, divergence
+    if measured.parted:
+        if after.incomparable:
+            after = after._replace(undetermined=after.steps)
+        else:
+            after = after._replace(resynchronised=(*carry.resynchronised, carry.steps))
+    if found and carry.pending and carry.pending[0].step == carry.steps - 1:
+        # A state of the optimiser was set apart one step before: the mistake began there.
+        found = carry.pending
+    return after, found if sides.exact else ()
 
 
-def _compare(
-    sides: Sides, carry: Carry, expected: Observation, taken: Taken
-) -> tuple[Carry, Divergence | None]:
-    """The same with the state for the next step, and what was found of errors and gradients."""
-    compared, found = _agrees(carry, expected, taken.seen)
-    if found is None:
-        return compared._replace(state=taken.state), None
-    if found.phase != "batch":
-        # Either the step is wrong, or rounding has grown over the steps before: one step from
-        # torch's own state tells.
-        resumed = running.resume(
-            sides.double, _comparable(compared, carry.expected), carry.state.opt_state
-        )
-        again = take(sides.double, resumed, taken.batch)
-        alone, found = _differs(compared._replace(errors=carry.errors), expected, again.seen)
-        if found is None or _is_rounding(sides.double, alone, expected, again):
-            state = _torchs_state(sides, alone, expected, again)
-            resynchronised = (*carry.resynchronised, carry.steps)
-            return alone._replace(state=state, resynchronised=resynchronised), None
-    if not sides.exact:
-        return compared._replace(state=_torchs_state(sides, compared, expected, taken)), None
-    # If a state of the optimiser was set apart one step before, the mistake began there.
-    pending = carry.pending
-    if pending is not None and pending.step == carry.steps - 1:
-        found = pending
-    return compared._replace(state=taken.state), found
+def _next_state(
+    sides: Sides,
+    carry: Carry,
+    expected: Observation,
+    taken: Taken,
+    measured: Measured,
+    *,
+    parts: bool,
+) -> State:
+    """The state from which the port takes its next step.
+
+    It is the port's own, unless torch's own twins have parted: then it is torch's. Elements that
+    are noise are always torch's, so that no other tensor is off by what they do.
+    """
+    parted = measured.parted and not carry.incomparable
+    if parted or sides.constants or (parts and not sides.exact):
+        comparable = {k: v for k, v in expected.items() if is_comparable(carry, k)}
+        return running.resume(sides.double, comparable, taken.state.opt_state)
+    if carry.noise:
+        return running.adopt(sides.double, taken.state, expected, carry.noise)
+    return taken.state
 
 
-def _torchs_state(sides: Sides, carry: Carry, expected: Observation, taken: Taken) -> State:
-    return running.resume(sides.double, _comparable(carry, expected), taken.state.opt_state)
+def _noise(
+    carry: Carry, measured: Measured, expected: Observation, actual: Observation
+) -> dict[str, np.ndarray]:
+    """What the twins found, and where torch's gradient is exactly 0 and the port's is rounding."""
+    noise = dict(measured.noise)
+    if not measured.spread:
+        return noise
+    scale = max(carry.evidence.gradients.values(), default=0.0)
+    for name in carry.evidence.names:
+        ours, theirs = (side.get(f"grad/{name}") for side in (expected, actual))
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            continue
+        chance = (ours == 0) & (theirs != 0) & (np.abs(theirs) <= vacuity.ROUNDING * scale)
+        known = carry.noise.get(name)
+        if known is not None:
+            chance |= known & (ours == 0)
+        if chance.any():
+            noise[name] = noise[name] | chance if name in noise else chance
+    return noise
 
 
 def _agrees(
-    carry: Carry, expected: Observation, actual: Observation
-) -> tuple[Carry, Divergence | None]:
+    sides: Sides,
+    carry: Carry,
+    measured: Measured,
+    expected: Observation,
+    actual: Observation,
+) -> tuple[Carry, tuple[Divergence, ...]]:
     """Compare all tensors, setting apart states of the optimiser that differ without effect.
 
     A momentum that has already been multiplied by the learning rate, for example, is another number
     and as right as torch's, as long as the parameters agree.
     """
-    compared, found = _differs(carry, expected, actual)
-    if found is None or found.phase != "optimizer":
+    compared, found = _differs(sides, carry, measured, expected, actual)
+    if not found or found[0].phase != "optimizer":
         return compared, found
     tried, remaining = carry, found
-    while remaining is not None and remaining.phase == "optimizer":
-        incomparable = tried.incomparable | {_field(remaining.tensor)}
-        tried, remaining = _differs(carry._replace(incomparable=incomparable), expected, actual)
-    if remaining is not None:
+    while remaining and remaining[0].phase == "optimizer":
+        incomparable = tried.incomparable | {_field(remaining[0].tensor)}
+        tried = carry._replace(incomparable=incomparable)
+        tried, remaining = _differs(sides, tried, measured, expected, actual)
+    if remaining:
         return compared, found
-    return tried._replace(pending=found), None
+    return tried._replace(pending=found), ()
 
 
 def _differs(
-    carry: Carry, expected: Observation, actual: Observation
-) -> tuple[Carry, Divergence | None]:
-    """Compare the tensors that both sides have and that are more than rounding."""
+    sides: Sides,
+    carry: Carry,
+    measured: Measured,
+    expected: Observation,
+    actual: Observation,
+) -> tuple[Carry, tuple[Divergence, ...]]:
+    """Compare the tensors that both sides have."""
     evidence = vacuity.gradients_seen(carry.evidence, expected, actual)
-    common = _comparable(carry, expected).keys() & actual.keys()
-    ignored = vacuity.rounding_only(evidence, expected)
-    theirs = {key: expected[key] for key in expected if key in common and key not in ignored}
-    errors, found = carry.errors, other_shape(carry.steps, theirs, actual)
-    if found is None:
-        errors, found = compare_step(errors, carry.steps, theirs, actual, tolerance=TOLERANCE)
+    common = {k for k in expected if is_comparable(carry, k)} & actual.keys()
+    theirs = {key: expected[key] for key in expected if key in common}
     only_torch = carry.only_torch | (expected.keys() - common)
-    return carry._replace(errors=errors, evidence=evidence, only_torch=only_torch), found
+    compared = carry._replace(evidence=evidence, only_torch=only_torch)
+    if (found := other_shape(carry.steps, theirs, actual)) is not None:
+        return compared, (found,)
+    errors, differing = compare_step(
+        carry.errors, carry.steps, theirs, actual, tolerance=sides.tolerance, measured=measured
+    )
+    differing += _more_than_noise(compared, measured, expected, actual)
+    unread = {
+        key
+        for key, mask in measured.unread.items()
+        if key in common and np.any(mask & (expected[key] != actual[key]))
+    }
+    return compared._replace(errors=errors, unread=carry.unread | unread), differing
 
 
-def _is_rounding(runner: Runner, carry: Carry, expected: Observation, taken: Taken) -> bool:
-    """Whether the step multiplies rounding so much that a right port is this far off.
-
-    Then it moves as far when its parameters are changed by a unit in the last place.
-    """
-    signs = np.random.default_rng(carry.steps)
-
-    def moved(leaf: Any) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        towards = np.where(signs.random(leaf.shape) < 0.5, -np.inf, np.inf)
-        return np.asarray(np.nextafter(leaf, towards))
-
-    changed = taken.before._replace(params=jax.tree.map(moved, taken.before.params))
-    after, other = taken.seen, take(runner, changed, taken.batch).seen
-    for key in expected.keys() & after.keys():
-        if phase_of(key) == "batch" or expected[key].shape != after[key].shape:
-            continue
-        scale = max(carry.errors.magnitudes.get(key, 0.0), largest_magnitude(expected[key]))
-        amplified = _AMPLIFIED * largest_magnitude(other[key] - after[key])
-        allowed = max(TOLERANCE * scale, amplified)
-        # "not <=", so that NaN is no rounding.
-        if not largest_magnitude(expected[key] - after[key]) <= allowed:
-            return False
-    return True
-
-
-def _comparable(carry: Carry, observation: Observation) -> Observation:
-    """Without the states that cannot be compared."""
-    return {key: array for key, array in observation.items() if is_comparable(carry, key)}
+def _more_than_noise(
+    carry: Carry, measured: Measured, expected: Observation, actual: Observation
+) -> tuple[Divergence, ...]:
+    """Gradients that are noise in torch, and more in the port."""
+    scale = max(carry.evidence.gradients.values(), default=0.0)
+    found = []
+    for name, mask in measured.noise.items():
+        key = f"grad/{name}"
+        if key in expected and key in actual:
+            excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
+            at = index_of_largest(excess)
+            if not excess[at] <= vacuity.ROUNDING * scale:
+                values = expected[key][at], actual[key][at]
+                error = float(excess[at]) / scale
+                found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))
+    return tuple(found)
 
 
 def is_comparable(carry: Carry, key: str) -> bool:

@@ -6,21 +6,34 @@ something; `reasons` says what did not.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxdnn.parity import runner as running
 from jaxdnn.parity.compare import Observation, largest_magnitude, phase_of, under
-from jaxdnn.parity.port import Arrays
+from jaxdnn.parity.port import Arrays, State
 from jaxdnn.parity.runner import Runner
 
-__all__ = ["Evidence", "gradients_seen", "no_evidence", "reasons", "rounding_only", "step_seen"]
+__all__ = [
+    "ROUNDING",
+    "Evidence",
+    "gradients_seen",
+    "no_evidence",
+    "noise_matters",
+    "reasons",
+    "remarks",
+    "step_seen",
+]
 
-_ROUNDING = 1e-12
-"""A gradient this much smaller than the largest of the network is what rounding left of 0: each
+ROUNDING = 1e-12
+"""A gradient this much smaller than the largest of the network can be what rounding left of 0: each
 term that cancels leaves about 1e-16 of its size, and this leaves room for ten thousand of them."""
+
+_WITHOUT_INFLUENCE = 1e-10
+"""Relative: a loss, an output or a gradient that changes by no more than this when a parameter is
+moved does not depend on it but for rounding."""
 
 
 class Evidence(NamedTuple):
@@ -36,6 +49,7 @@ class Evidence(NamedTuple):
       loss_finite: whether all were finite.
       inputs: at most two different batches of inputs.
       changing_buffers: buffers that torch changes and the port does not have.
+      untouched: for each parameter, a mask of the elements whose gradient was 0 in every step.
     """
 
     names: tuple[str, ...]
@@ -47,6 +61,7 @@ class Evidence(NamedTuple):
     loss_finite: bool = True
     inputs: tuple[np.ndarray, ...] = ()
     changing_buffers: frozenset[str] = frozenset()
+    untouched: Mapping[str, np.ndarray] = {}
 
 
 def no_evidence(header: Mapping[str, Any], initial: Arrays) -> Evidence:
@@ -85,6 +100,13 @@ def step_seen(
         for key in expected.keys() - actual.keys()
         if phase_of(key) == "buffer" and not _same(expected[key], initial[key])
     }
+    untouched = dict(evidence.untouched)
+    for name in evidence.names:
+        grad = expected.get(f"grad/{name}")
+        before = untouched.get(name)
+        if grad is not None and (before is None or before.any()):
+            zero = grad == 0
+            untouched[name] = zero if before is None else before & zero
     first = evidence.first_loss if evidence.steps else loss
     return evidence._replace(
         moved=evidence.moved | moved,
@@ -94,6 +116,7 @@ def step_seen(
         loss_finite=evidence.loss_finite and math.isfinite(loss),
         inputs=inputs,
         changing_buffers=evidence.changing_buffers | changing,
+        untouched=untouched,
     )
 
 
@@ -108,42 +131,31 @@ def gradients_seen(evidence: Evidence, expected: Observation, actual: Observatio
     return evidence._replace(gradients=gradients)
 
 
-def rounding_only(evidence: Evidence, expected: Observation) -> set[str]:
-    """The keys of the parameters whose gradient is 0 but for rounding, on both sides.
-
-    A bias in front of a batch normalisation, for example: what rounding makes of its gradient is
-    nothing that two frameworks share.
-    """
-    vanishing = _vanishing(evidence)
-    return {
-        key
-        for key in expected
-        for name in vanishing
-        if key in (f"grad/{name}", f"param/{name}") or key.startswith(f"optimizer/{name}/")
-    }
-
-
-def _vanishing(evidence: Evidence) -> list[str]:
-    """The parameters whose gradient was never more than rounding, and yet not 0."""
-    scale = max(evidence.gradients.values(), default=0.0)
-    return [name for name, g in evidence.gradients.items() if 0 < g <= _ROUNDING * scale]
-
-
-def reasons(evidence: Evidence, runner: Runner, initial: Arrays) -> list[str]:
+def reasons(
+    evidence: Evidence, runner: Runner, initial: Arrays, final: State, noise: Mapping[str, Any]
+) -> list[str]:
     """Why agreement would not mean enough; empty if it would.
 
     Args:
       evidence: of the whole run.
       runner: the port.
       initial: arrays called ``param/…`` and ``buffer/…``.
+      final: the port's state after the last step.
+      noise: parameters whose gradients are, in some elements, rounding alone.
     """
     layout, found = runner.layout, []
-    if layout.only_torch:
-        found.append(f"torch's {', '.join(layout.only_torch)} did not reach the port")
+    if missing := [name for name in layout.only_torch if name in evidence.names]:
+        found.append(
+            f"what torch does to {', '.join(missing)} was not compared, since it does not reach "
+            "the port's parameters, or to_torch leaves it out"
+        )
     if layout.only_port:
-        found.append(f"the port's {', '.join(layout.only_port)} did not come from torch")
-    dead = [name for name in evidence.names if not evidence.gradients.get(name, 0.0)]
-    found += _still(evidence, dead)
+        found.append(
+            f"what the port does to its {', '.join(layout.only_port)} was not compared, since it "
+            "does not come from torch, or to_torch leaves it out"
+        )
+    dead = [n for n in evidence.names if not evidence.gradients.get(n, 0.0) and n not in missing]
+    found += _still(evidence, dead, missing, noise)
     if not evidence.loss_finite:
         found.append(
             "torch's loss is not finite; choose other initial parameters or a smaller learning rate"
@@ -157,12 +169,17 @@ def reasons(evidence: Evidence, runner: Runner, initial: Arrays) -> list[str]:
             f"torch changes the buffers {', '.join(sorted(evidence.changing_buffers))}, which "
             "were not compared; give an apply that returns them, with stateful=True"
         )
-    if evidence.names and not dead and not _depends_on_input(evidence, runner, initial):
-        found.append("the port's output does not depend on its input")
+    if evidence.names and not dead:
+        start = running.initial_state(runner, initial)
+        # A last layer that starts at 0 hides its input until it has been trained.
+        if not any(_depends_on_input(evidence, runner, state) for state in (start, final)):
+            found.append("the port's output does not depend on its input")
     return found
 
 
-def _still(evidence: Evidence, dead: list[str]) -> list[str]:
+def _still(
+    evidence: Evidence, dead: list[str], missing: list[str], noise: Mapping[str, Any]
+) -> list[str]:
     """What is said of parameters without a gradient, and of those that did not move."""
     found = []
     if dead:
@@ -170,17 +187,64 @@ def _still(evidence: Evidence, dead: list[str]) -> list[str]:
             f"the gradient of {', '.join(dead)} was 0 in every step, so nothing that happens "
             "to it was compared; choose initial parameters at which it is not"
         )
-    if vanishing := _vanishing(evidence):
-        found.append(
-            f"the gradient of {', '.join(vanishing)} is 0 but for rounding, as for a bias in "
-            "front of a normalisation; leave the parameter out"
-        )
-    if still := [name for name in evidence.names if name not in evidence.moved]:
+    still = [n for n in evidence.names if n not in evidence.moved and n not in noise]
+    if still := [name for name in still if name not in missing]:
         found.append(f"{', '.join(still)} never moved; is the learning rate 0?")
     return found
 
 
-def _depends_on_input(evidence: Evidence, runner: Runner, initial: Arrays) -> bool:
+def remarks(evidence: Evidence) -> Iterator[str]:
+    """What a run does not prove, though it proves the rest."""
+    for name, mask in evidence.untouched.items():
+        if mask.ndim < 2 or mask.all() or not mask.any():
+            continue
+        rows = np.flatnonzero(mask.reshape(len(mask), -1).all(1))
+        if len(rows):
+            listed = ", ".join(map(str, rows[:8])) + (", …" if len(rows) > 8 else "")
+            yield (
+                f"{len(rows)} of {len(mask)} rows of {name} had no gradient in any step and remain "
+                f"unproved: {listed}"
+            )
+
+
+def noise_matters(
+    runner: Runner,
+    state: State,
+    batch: Sequence[np.ndarray],
+    tensors: Arrays,
+    noise: Mapping[str, np.ndarray],
+) -> bool:
+    """Whether the loss, the output or another gradient depends on elements that are noise.
+
+    Args:
+      runner: the port.
+      state: after some steps.
+      batch: on which it is tried.
+      tensors: the parameters by torch name, called ``param/…``.
+      noise: masks by parameter.
+    """
+    numbers = np.random.default_rng(0)
+    moved = {}
+    for name in noise:
+        array = tensors[f"param/{name}"]
+        size = max(largest_magnitude(array), 1e-3)
+        moved[f"param/{name}"] = array + size * numbers.normal(size=array.shape)
+    changed = running.adopt(runner, state, tensors | moved, noise)
+    before, after = (running.observe(runner, s, batch)[1] for s in (state, changed))
+    gradients = max(
+        (largest_magnitude(before[k]) for k in before if phase_of(k) == "grad"), default=0.0
+    )
+    for key in before.keys() & after.keys():
+        phase = phase_of(key)
+        if phase not in ("output", "loss", "grad"):
+            continue
+        scale = gradients if phase == "grad" else largest_magnitude(before[key])
+        if not largest_magnitude(after[key] - before[key]) <= _WITHOUT_INFLUENCE * scale:
+            return True
+    return False
+
+
+def _depends_on_input(evidence: Evidence, runner: Runner, state: State) -> bool:
     """Whether other inputs give another output; true where that cannot be tried."""
     if not evidence.inputs:
         return True
@@ -192,7 +256,6 @@ def _depends_on_input(evidence: Evidence, runner: Runner, initial: Arrays) -> bo
     if first.dtype.kind == "f":
         others.append(first + 1)
     others = [other for other in others if not _same(other, first)]
-    state = running.initial_state(runner, initial)
     output = running.output(runner, state, first)
     if output is None or not others:
         return True

@@ -1,13 +1,17 @@
 """The verdict on a comparison: what both precisions showed, and whether that proves anything."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 
 from jaxdnn.parity import environment, float32, vacuity
+from jaxdnn.parity import runner as running
 from jaxdnn.parity.compare import largest_magnitude, phase_of, under
 from jaxdnn.parity.report import Report, Tier
-from jaxdnn.parity.stepwise import TOLERANCE, Carry, Sides
+from jaxdnn.parity.stepwise import Carry, Sides
 from jaxdnn.parity.trajectory import Result
+from jaxdnn.parity.widening import Narrowing
 
 __all__ = ["report"]
 
@@ -23,15 +27,20 @@ def report(result: Result) -> Report:
       and a vacuity check fails; otherwise ``"fail"`` if they part in any precision that decides.
     """
     tiers = _tiers(result)
-    diverged = any(tier.first_divergence for tier in tiers)
-    reasons = environment.compiler_checks()
+    diverged = any(tier.differing for tier in tiers)
+    compiler = environment.compiler_checks()
+    # A compiler that adds up wrongly in float32 may be the cause of a difference there, and of an
+    # agreement anywhere; it is not that of a difference in float64.
+    wrong = diverged and (not compiler or bool(result.differing))
+    reasons = () if wrong else compiler
     if not diverged:
         reasons = (*reasons, *_reasons(result))
+    notes = [] if diverged else list(_notes(result))
     return Report(
-        "inconclusive" if reasons else "fail" if diverged else "pass",
+        "fail" if wrong else "inconclusive" if reasons else "pass",
         tiers,
         reasons=reasons,
-        notes=() if diverged else tuple(_notes(result.carry)),
+        notes=tuple(notes if not wrong else compiler),
         environment={
             "torch": result.sides.source.header["environment"],
             "jax": environment.describe(),
@@ -47,14 +56,14 @@ def _tiers(result: Result) -> tuple[Tier, ...]:
                 "float64",
                 carry.steps,
                 dict(carry.errors.largest),
-                TOLERANCE,
-                result.divergence,
+                sides.tolerance,
+                result.differing,
                 movement=_errors_by_movement(sides, carry),
                 resynchronised=carry.resynchronised,
             )
         )
     # What is wrong in float64 is wrong in float32 too, and says nothing about rounding.
-    if sides.single is not None and result.divergence is None:
+    if sides.single is not None and not result.differing:
         tiers.append(float32.tier(carry.roundings, _horizon(sides, carry)))
     return tuple(tiers)
 
@@ -80,17 +89,82 @@ def _horizon(sides: Sides, carry: Carry) -> int | None:
 
 def _reasons(result: Result) -> tuple[str, ...]:
     sides, carry = result.sides, result.carry
-    reasons = vacuity.reasons(carry.evidence, sides.double, sides.initial)
+    reasons = vacuity.reasons(carry.evidence, sides.double, sides.initial, carry.state, carry.noise)
     if sides.single is not None and not carry.roundings.steps:
         reasons.append("no float32 state was far enough from every kink to be compared")
+    if carry.noise and _noise_matters(result):
+        reasons.append(
+            f"the gradient of {_names(carry.noise)} is 0 but for rounding, and yet the loss "
+            "depends on it"
+        )
+    if sides.single is None and (narrow := _narrower_than_float32(result)):
+        reasons.append(
+            f"the port computes in {narrow[0].dtype} ({narrow[0].line}), which a comparison in "
+            "float64 does not show; compare in float32, too"
+        )
+    if sides.single is None and sides.constants:
+        reasons.append(
+            f"{', '.join(sides.constants)} is rounded to float32, so float64 alone does not "
+            "decide; compare in float32, too"
+        )
+    if carry.undetermined is not None and carry.undetermined < 2:
+        reasons.append("two right runs part after one step; nothing further could be compared")
     return tuple(reasons)
 
 
-def _notes(carry: Carry) -> Iterator[str]:
+def _noise_matters(result: Result) -> bool:
+    carry = result.carry
+    batch = list(under("batch/", carry.actual).values())
+    return vacuity.noise_matters(
+        result.sides.double, carry.state, batch, carry.expected, carry.noise
+    )
+
+
+def _narrower_than_float32(result: Result) -> list[Narrowing]:
+    sides, carry = result.sides, result.carry
+    port = sides.double.port
+    single = running.make_runner(port, "float32", sides.double.layout, sides.double.optimizer)
+    state = running.initial_state(single, sides.initial)
+    batch = list(under("batch/", carry.actual).values())
+    return running.narrowings(single, state, batch, below=32)
+
+
+def _names(noise: Mapping[str, np.ndarray]) -> str:
+    """The parameters, with the number of elements where it is not all."""
+    return ", ".join(
+        name if mask.all() else f"{int(mask.sum())} elements of {name}"
+        for name, mask in sorted(noise.items())
+    )
+
+
+def _notes(result: Result) -> Iterator[str]:
+    sides, carry = result.sides, result.carry
     fields = {key.rpartition("/")[2] for key in carry.only_torch if phase_of(key) == "optimizer"}
     if fields:
         yield (
             f"torch's {' and '.join(sorted(fields))} and the port's optimiser state do not "
             "correspond one to one; they were compared through the parameters"
         )
+    if carry.noise:
+        yield (
+            f"the gradient of {_names(carry.noise)} is 0 but for rounding, which no two programs "
+            "share, and neither the loss nor the output depends on it; it was left out"
+        )
+    if sides.constants:
+        yield (
+            f"{', '.join(sides.constants)} is rounded to float32, which the other side need not "
+            f"share: in float64 each step was compared on its own, to {sides.tolerance:.0e}, and "
+            "float32 decides about the rest"
+        )
+    if carry.unread:
+        yield (
+            f"{', '.join(sorted(carry.unread))} differs from torch's where the loss does not read "
+            "it, at padded positions for example"
+        )
+    if carry.undetermined is not None:
+        yield (
+            f"only the first {carry.undetermined} steps were compared: after them two right runs "
+            "part, and the port's optimiser state cannot be set to torch's"
+        )
+    yield from vacuity.remarks(carry.evidence)
     yield from float32.notes(carry.roundings)

@@ -103,8 +103,11 @@ def torch_source(side: TorchSide, samples: int) -> Source:
     from reference_torch.parity import description
     from reference_torch.parity.trajectory import trajectory as observed
 
-    def steps(*, mistake: str | None = None, samples: bool = False) -> Iterator[Arrays]:
-        return observed(side.stepper(), side.batches, samples=number if samples else 0)
+    def steps(
+        *, mistake: str | None = None, samples: bool = False, twins: bool = False
+    ) -> Iterator[Arrays]:
+        count = number if samples else 0
+        return observed(side.stepper(), side.batches, samples=count, twins=twins)
 
     number = samples
     header = {
@@ -177,7 +180,7 @@ def record(
 
     def steps_of(row: str, run: Source) -> Iterator[Arrays]:
         on_row(row)
-        yield from run.steps(samples=True)
+        yield from run.steps(samples=True, twins=True)
 
     runs = {}
     for row in rows:

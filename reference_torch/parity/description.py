@@ -2,6 +2,7 @@
 
 import inspect
 from collections import Counter
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -9,8 +10,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from reference_torch import losses
-from reference_torch.parity.training_run import TorchRun, copies
-from reference_torch.parity.trajectory import as_tensors, undisturbed
+from reference_torch.parity import snapshots
+from reference_torch.parity.stepper import as_tensors
+from reference_torch.parity.training_run import TorchRun, call_before_step, objects_of
+from reference_torch.parity.trajectory import arithmetic
 
 __all__ = ["describe", "environment"]
 
@@ -29,7 +32,8 @@ def describe(run: TorchRun) -> dict[str, Any]:
       which are None where they are not known, as is a loss that is no single function of
       ``torch.nn.functional``; ``clip_grad_norm``: the largest norm, None without ``before_step``,
       ``"unknown"`` if that does something else; ``accumulate``; ``functions``: how often the
-      network calls each function of torch; ``frozen``: parameters that the
+      network calls each function of torch; ``constants``: tensors rounded to float32;
+      ``frozen``: parameters that the
       optimiser does not hold or that have no gradient; and ``environment``.
     """
     held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
@@ -50,6 +54,7 @@ def describe(run: TorchRun) -> dict[str, Any]:
         "accumulate": run.accumulate,
         "loss": loss,
         "functions": functions,
+        "constants": _constants(run.module),
         "frozen": [
             name
             for name, param in run.module.named_parameters()
@@ -57,6 +62,24 @@ def describe(run: TorchRun) -> dict[str, Any]:
         ],
         "environment": environment(next(run.module.parameters()).device),
     }
+
+
+def _constants(module: nn.Module) -> list[str]:
+    """Tensors that are not trained, and hold numbers rounded to fewer bits than float64."""
+    found = []
+    for prefix, submodule in module.named_modules():
+        own = {k: v for k, v in vars(submodule).items() if isinstance(v, torch.Tensor)}
+        for name, tensor in (own | dict(submodule.named_buffers(recurse=False))).items():
+            if _is_rounded(tensor):
+                found.append(f"{prefix}.{name}" if prefix else name)
+    return found
+
+
+def _is_rounded(tensor: torch.Tensor) -> bool:
+    if not tensor.is_floating_point() or tensor.dtype == torch.float64:
+        return False
+    # What float16 holds too, as 0, 1 and 0.5, was not rounded.
+    return bool(torch.any(tensor.isfinite() & (tensor.half().to(tensor.dtype) != tensor)))
 
 
 class _Calls(TorchFunctionMode):
@@ -88,14 +111,18 @@ _OBSOLETE = ("size_average", "reduce")
 
 def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str, int]]:
     """The loss, and how often the network calls each function of torch."""
-    module, loss = copies(run.module, run.loss)
-    dtype = next(module.parameters()).dtype
-    x, y = as_tensors(run.batches[0], dtype, next(module.parameters()).device)
-    with torch.no_grad(), undisturbed(dtype):
+    param = next(run.module.parameters())
+    x, y = as_tensors(run.batches[0], param.dtype, param.device)
+    with torch.no_grad(), arithmetic(param.dtype), _lent(run):
         with _Calls() as network:
-            output = module(x)
+            try:
+                output = run.module(x)
+            except TypeError as error:
+                raise ValueError(
+                    f"The module cannot be called with the inputs of a batch: {error}"
+                ) from error
         with _Calls() as heard:
-            loss(output, y)
+            run.loss(output, y)
     known = heard.losses[0] if len(heard.losses) == 1 else None
     return known, dict(network.functions)
 
@@ -132,26 +159,35 @@ def _describe_scheduler(run: TorchRun) -> dict[str, Any] | None:
 
 
 def _describe_clipping(run: TorchRun) -> float | str | None:
-    """The largest norm if ``before_step`` is ``clip_grad_norm_``, told by trying it."""
+    """The largest norm if ``before_step`` is ``clip_grad_norm_``, told by trying it.
+
+    It is tried on the run's own parameters, on which it may act without looking at its argument.
+    """
     if run.before_step is None:
         return None
-    before_step, directions = run.before_step, (3.0, 4.0)
-    params = [nn.Parameter(torch.zeros(2, dtype=torch.float64)) for _ in directions]
+    params = list(run.module.parameters())
+    whole = torch.linspace(1, 2, sum(p.numel() for p in params), dtype=torch.float64)
 
     def clipped(size: float) -> torch.Tensor:
-        for direction, param in zip(directions, params, strict=True):
-            param.grad = torch.full_like(param, direction * size)
-        before_step(params)
-        return torch.cat([torch.zeros(2) if p.grad is None else p.grad for p in params])
+        for param, part in zip(params, whole.split([p.numel() for p in params]), strict=True):
+            param.grad = (part * size).reshape(param.shape).to(param.device)
+        call_before_step(run, params)
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
+        return torch.cat([grad.flatten().cpu() for grad in grads])
 
     # A large gradient is scaled to the limit, direction kept; a small one is left alone.
-    with undisturbed(torch.float64):
-        large, small = clipped(1e6), clipped(1e-9)
-    whole = torch.tensor([3.0, 3.0, 4.0, 4.0], dtype=torch.float64)
+    with arithmetic(torch.float64), _lent(run, torch.float64):
+        large, small = clipped(1e6), clipped(1e-12)
     limit = large.norm().item() * (1 + 1e-6 / (whole.norm().item() * 1e6))
     expected = whole * limit / whole.norm()
     scaled = torch.allclose(large, expected, rtol=1e-12) and limit < 1e6
-    return limit if scaled and torch.equal(small, whole * 1e-9) else "unknown"
+    return limit if scaled and torch.equal(small, whole * 1e-12) else "unknown"
+
+
+def _lent(run: TorchRun, dtype: torch.dtype | None = None) -> AbstractContextManager[object]:
+    """The run's objects, to be used for something else inside a context."""
+    objects = objects_of(run)
+    return snapshots.installed(objects, snapshots.clone(snapshots.take(objects), dtype))
 
 
 def _plain(value: Any) -> Any:

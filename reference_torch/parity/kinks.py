@@ -38,6 +38,7 @@ class Kinks(TorchDispatchMode):
 
     Attributes:
       distance: the smallest distance so far; infinite if there was no kink.
+      watched: whether there was an operation that has one.
 
     Example:
       >>> with Kinks() as kinks:
@@ -49,6 +50,7 @@ class Kinks(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.distance = float("inf")
+        self.watched = False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -83,6 +85,7 @@ class Kinks(TorchDispatchMode):
                 self._see((values - bound).abs(), values)
 
     def _see(self, distances: torch.Tensor, values: torch.Tensor) -> None:
+        self.watched = True
         distances, scale = distances[distances > 0], values.abs().max() if values.numel() else 0
         if distances.numel() and scale > 0:
             self.distance = min(self.distance, (distances.min() / scale).item())

@@ -29,15 +29,14 @@ class Mistake(NamedTuple):
     replacements: tuple[Call, ...]
 
 
-def made(name: str | None) -> contextlib.AbstractContextManager[object]:
+@contextlib.contextmanager
+def made(name: str | None) -> Iterator[None]:
     """Make a mistake inside a context.
 
     Args:
       name: ``layer-norm-epsilon``; ``batch-norm-momentum/1`` for the second way to make it;
-        ``layer-norm-epsilon@2`` for the third call alone. None for no mistake.
-
-    Returns:
-      A context.
+        ``layer-norm-epsilon@2`` for the third call alone; several, joined by ``+``. None for no
+        mistake.
 
     Example:
       >>> x = torch.tensor([1.0, 3.0])
@@ -46,13 +45,17 @@ def made(name: str | None) -> contextlib.AbstractContextManager[object]:
       tensor(1.)
     """
     if name is None:
-        return contextlib.nullcontext()
-    name, _, call = name.partition("@")
-    name, _, way = name.partition("/")
-    mistake = LAYER_MISTAKES[name]
-    return _Replacing(
-        mistake.functions, mistake.replacements[int(way or 0)], int(call) if call else None
-    )
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        for single in name.split("+"):
+            single, _, call = single.partition("@")
+            single, _, way = single.partition("/")
+            mistake = LAYER_MISTAKES[single]
+            replacement = mistake.replacements[int(way or 0)]
+            only = int(call) if call else None
+            stack.enter_context(_Replacing(mistake.functions, replacement, only))
+        yield
 
 
 def ways(calls: Mapping[str, int]) -> Iterator[str]:
@@ -144,9 +147,28 @@ def _kernel_transposed(
 
 
 def _same_padding(
-    func: Call, inputs: torch.Tensor, weight: torch.Tensor, bias: Any = None, *args: Any, **kw: Any
+    func: Call,
+    inputs: torch.Tensor,
+    weight: torch.Tensor,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
 ) -> torch.Tensor:
-    return func(inputs, weight, bias, padding="same")
+    """As XLA pads for ``"SAME"``: the output has the input's size over the stride, rounded up."""
+    dims = weight.dim() - 2
+    strides, dilations = (
+        (value,) * dims if isinstance(value, int) else tuple(value) for value in (stride, dilation)
+    )
+    amounts: list[int] = []
+    sizes = zip(inputs.shape[2:], weight.shape[2:], strides, dilations, strict=True)
+    for size, kernel, step, spacing in reversed(list(sizes)):
+        reach = spacing * (kernel - 1) + 1
+        total = max((-(-size // step) - 1) * step + reach - size, 0)
+        amounts += [total // 2, total - total // 2]
+    padded = torch.nn.functional.pad(inputs, amounts)
+    return func(padded, weight, bias, strides, 0, dilations, groups)
 
 
 def _pool_stride_one(

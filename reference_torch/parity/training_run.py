@@ -1,9 +1,7 @@
-"""A training run of a module that can be repeated: `TorchRun`, and its observed steps."""
+"""A training run of a user's objects that can be repeated: `TorchRun`, and its observed steps."""
 
 import contextlib
-import copy
 import itertools
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,24 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from reference_torch.parity.trajectory import (
-    Arrays,
-    Batch,
-    as_array,
-    as_tensors,
-    cast_moments,
-    moments_of,
-    parameters_of,
-    trajectory,
-    undisturbed,
-)
+from reference_torch.parity import snapshots
+from reference_torch.parity.snapshots import Objects, Snapshot
+from reference_torch.parity.stepper import Arrays, Batch, as_array, as_tensors
+from reference_torch.parity.trajectory import arithmetic, trajectory, undisturbed
+from reference_torch.parity.widening import Widening
 
-__all__ = ["TorchRun", "copies", "initial_arrays", "initial_draws", "steps"]
+__all__ = ["TorchRun", "call_before_step", "initial_arrays", "initial_draws", "objects_of", "steps"]
 
 
 @dataclass(frozen=True)
 class TorchRun:
-    """A training run that can be repeated: copies are trained, and nothing in it changes.
+    """A training run that can be repeated: after each step, everything is as it was before the run.
+
+    The objects themselves are trained, so that what closes over them acts on what is trained.
 
     Attributes:
       module: the network with its initial parameters.
@@ -63,11 +57,29 @@ class TorchRun:
         if not len(self.batches):
             raise ValueError("There are no batches to train on.")
         _require_pair(self.batches[0])
-        owned = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
-        if not owned & {id(p) for p in self.module.parameters()}:
+        if not isinstance(self.optimizer, torch.optim.Optimizer):
+            raise ValueError(
+                f"torch_optimizer must be one torch.optim.Optimizer; got a "
+                f"{type(self.optimizer).__name__}. Give what several optimisers hold as groups of "
+                "one."
+            )
+        held = [p for group in self.optimizer.param_groups for p in group["params"]]
+        own = {id(p) for p in self.module.parameters()}
+        if not own & set(map(id, held)):
             raise ValueError(
                 "The optimiser holds none of the module's parameters; build it from "
                 "module.parameters()."
+            )
+        if strangers := [tuple(p.shape) for p in held if id(p) not in own]:
+            raise ValueError(
+                f"The optimiser also trains tensors of shapes {strangers} that are no parameters "
+                "of the module, so the port's could not be compared with them; make them part of "
+                "the module."
+            )
+        if wrong := [n for n, p in self.module.named_parameters() if not p.is_floating_point()]:
+            raise ValueError(
+                f"Parameters must be real floating-point numbers; {', '.join(wrong)} "
+                "are of another type. Give the real and imaginary parts of complex ones apart."
             )
         if any(_steps_taken(fields) for fields in self.optimizer.state.values()):
             raise ValueError(
@@ -75,6 +87,11 @@ class TorchRun:
             )
         if self.scheduler is not None and self.scheduler.optimizer is not self.optimizer:
             raise ValueError("The scheduler belongs to another optimiser than the one given.")
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            raise ValueError(
+                "A ReduceLROnPlateau scheduler is set by a metric of validation, which a training "
+                "step does not have; give the schedule that it made, as a LambdaLR for example."
+            )
         if min(self.accumulate, self.steps_per_epoch) < 1:
             raise ValueError("accumulate and steps_per_epoch must be at least 1.")
         modules = dict(self.module.named_modules())
@@ -82,23 +99,41 @@ class TorchRun:
             raise ValueError(f"The module has no submodules {', '.join(unknown)}.")
 
 
-def copies(*parts: Any) -> tuple[Any, ...]:
-    """Copies that refer to each other as the parts do.
+_SMALL = 50_000
+"""Parameters of a network whose steps one thread takes as fast as several."""
 
-    Raises:
-      ValueError: one cannot be copied.
-    """
-    try:
-        return copy.deepcopy(parts)
-    except Exception as error:
-        raise ValueError(
-            f"The module and its optimiser cannot be copied, so training would change them: {error}"
-        ) from error
+
+def objects_of(run: TorchRun) -> Objects:
+    """What a step of the run changes."""
+    return Objects(run.module, run.loss, run.optimizer, run.scheduler)
 
 
 def _require_pair(batch: Any) -> None:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError("A batch must be a pair of arrays, inputs and targets.")
+    for array in batch:
+        if isinstance(array, tuple | dict) or (np.ndim(array) and isinstance(array, list)):
+            raise ValueError(
+                f"The inputs of a batch must be one array, and so must its targets; got a "
+                f"{type(array).__name__}. For a network of several inputs, give one that takes "
+                "them out of a single array."
+            )
+
+
+def call_before_step(run: TorchRun, params: list[nn.Parameter]) -> None:
+    """Call the run's function between ``backward`` and ``step``, if there is one.
+
+    Raises:
+      ValueError: it fails.
+    """
+    if run.before_step is None:
+        return
+    try:
+        run.before_step(params)
+    except (RuntimeError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f"torch_before_step, called with the list of parameters, fails: {error}"
+        ) from error
 
 
 def _steps_taken(fields: dict[str, Any]) -> bool:
@@ -117,7 +152,7 @@ def initial_arrays(run: TorchRun) -> Arrays:
     """
     return {
         name: array.astype(np.float64) if array.dtype.kind == "f" else array
-        for name, array in _state(run.module).items()
+        for name, array in _arrays(_own_tensors(run)).items()
     }
 
 
@@ -142,89 +177,105 @@ def initial_draws(init: Callable[[], nn.Module], *, seed: int) -> Iterator[Array
         yield {name: as_array(param) for name, param in module.named_parameters()}
 
 
-def steps(run: TorchRun, *, mistake: str | None = None) -> Iterator[Arrays]:
-    """Train a copy, observed as by `reference_torch.parity.trajectory.trajectory`.
+def steps(run: TorchRun, *, mistake: str | None = None, twins: bool = False) -> Iterator[Arrays]:
+    """Train, observed as by `reference_torch.parity.trajectory.trajectory`.
 
     Args:
-      run: what to train. Neither it nor the random generators of torch, NumPy and Python change.
-      mistake: a mistake of `reference_torch.parity.mistakes` that the layers are to make.
+      run: what to train. Between two steps, its parts and the random generators of torch, NumPy and
+        Python are as they were before the first one.
+      mistake: mistakes of `reference_torch.parity.mistakes` that the layers are to make.
+      twins: whether the spread of right runs is measured.
 
     Yields:
       The arrays of each step.
 
     Raises:
-      ValueError: a batch is not a pair of arrays, the loss is not a scalar, the optimiser needs a
-        closure, or a copy of the module cannot be made.
+      ValueError: a batch is not a pair of arrays, the loss is not a scalar, or the optimiser needs
+        a closure.
     """
-    yield from trajectory(_ModuleStepper(run), run.batches, samples=run.samples, mistake=mistake)
+    stepper = _ModuleStepper(run)
+    yield from trajectory(stepper, run.batches, samples=run.samples, mistake=mistake, twins=twins)
 
 
 class _ModuleStepper:
-    """A copy of a run's module, optimiser, scheduler and loss, which is trained."""
+    """A run's own objects under a state of their own, which is in place during a step only."""
 
     def __init__(self, run: TorchRun) -> None:
-        self.run = run
-        self.dtype = torch.float32
+        self.run, self.objects = run, objects_of(run)
+        self.dtype, self.device = torch.float32, next(run.module.parameters()).device
+        self.snapshot = snapshots.clone(snapshots.take(self.objects))
         self.accumulated: dict[str, torch.Tensor] = {}
-        self._take(copies(run.module, run.optimizer, run.scheduler, run.loss))
-        _set_initial_sums(self.optimizer)
-
-    def _take(self, parts: tuple[Any, ...]) -> None:
-        self.module, self.optimizer, self.scheduler, self.loss = parts
+        # Whether a step in float64 computes anything in a narrower type; unknown before the first
+        # one. All copies share the answer.
+        self.widens: dict[str, bool] = {}
+        # A small network gains nothing from several threads, and waits for them on a busy machine.
+        self.is_small = sum(p.numel() for p in run.module.parameters()) < _SMALL
+        self._set_initial_sums()
 
     def __deepcopy__(self, memo: dict) -> "_ModuleStepper":
-        other = copy.copy(self)
-        # Copied together, so that the optimiser still holds the module's parameters.
-        parts = (self.module, self.optimizer, self.scheduler, self.loss)
-        other._take(copy.deepcopy(parts, memo))
+        other = object.__new__(_ModuleStepper)
+        vars(other).update(vars(self))
+        other.snapshot = snapshots.clone(self.snapshot)
         other.accumulated = {name: grad.clone() for name, grad in self.accumulated.items()}
         return other
 
     def cast(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self.module.to(dtype)
-        if isinstance(self.loss, nn.Module):
-            self.loss.to(dtype)
+        self.snapshot = snapshots.clone(self.snapshot, dtype)
         self.accumulated = {name: grad.to(dtype) for name, grad in self.accumulated.items()}
-        cast_moments(self.optimizer, dtype)
 
-    def state(self) -> Arrays:
-        """The arrays before the next step."""
-        return _state(self.module) | moments_of(self.module, self.optimizer)
-
-    def parameters(self) -> list[torch.Tensor]:
-        """The tensors that are trained."""
-        return list(self.module.parameters())
+    def tensors(self) -> dict[str, torch.Tensor]:
+        return _tensors(self.run.module, self.snapshot)
 
     def step(self, batch: Batch, number: int) -> Arrays:
         """Train on one batch, and return everything that the step computed."""
-        run, named = self.run, dict(self.module.named_parameters())
         _require_pair(batch)
-        x, y = as_tensors(batch, self.dtype, next(self.module.parameters()).device)
+        watched = self.dtype == torch.float64 and self.widens.get("any") is not False
+        widening = Widening() if watched else None
+        module = self.run.module
+        x, y = as_tensors(batch, self.dtype, self.device)
         seen = {"batch/x": as_array(x), "batch/y": as_array(y)}
-        with contextlib.ExitStack() as hooks, undisturbed(self.dtype):
-            modules = dict(self.module.named_modules())
-            for name in run.activations:
-                hooks.callback(modules[name].register_forward_hook(_keep(seen, name)).remove)
-            output = self.module(x)
+        kept: dict[str, torch.Tensor] = {}
+        with (
+            arithmetic(self.dtype, threads=1 if self.is_small else None),
+            snapshots.installed(self.objects, self.snapshot) as after,
+            _hooked(module, self.run.activations, kept),
+            widening or contextlib.nullcontext(),
+        ):
+            output = module(x)
             if not isinstance(output, torch.Tensor):
-                raise ValueError(f"The module must return one tensor; it returns {type(output)}.")
-            loss = self.loss(output, y)
+                raise ValueError(
+                    f"The module must return one tensor; it returns {type(output).__name__}. Wrap "
+                    "it in a module that returns the tensor which the loss takes."
+                )
+            kept["output"] = output
+            for tensor in kept.values():
+                if tensor.requires_grad and not tensor.is_leaf:
+                    tensor.retain_grad()
+            loss = self.run.loss(output, y)
             if loss.dim():
                 raise ValueError(f"The loss must be a scalar; it has shape {tuple(loss.shape)}.")
-            self.module.zero_grad(set_to_none=True)
+            module.zero_grad(set_to_none=True)
             loss.backward()
-            seen |= {"output": as_array(output), "loss": as_array(loss)}
-            seen |= _buffers(self.module)
-            for name, param in named.items():
+            seen |= {key: as_array(tensor) for key, tensor in kept.items()}
+            seen |= {"loss": as_array(loss)}
+            for key, tensor in kept.items():
+                if tensor.requires_grad and not tensor.is_leaf:
+                    slope = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+                    seen[f"slope/{key}"] = as_array(slope)
+            for name, param in module.named_parameters():
                 if param.requires_grad:
                     grad = torch.zeros_like(param) if param.grad is None else param.grad
                     seen[f"grad/{name}"] = as_array(grad)
-            self._update(named, number)
-        return seen | moments_of(self.module, self.optimizer) | parameters_of(self.module)
+            self._update(number)
+            module.zero_grad(set_to_none=True)
+        (self.snapshot,) = after
+        if widening is not None:
+            self.widens.setdefault("any", widening.used)
+        return seen | _arrays(self.tensors())
 
-    def _update(self, named: dict[str, nn.Parameter], number: int) -> None:
-        run = self.run
+    def _update(self, number: int) -> None:
+        run, named = self.run, dict(self.run.module.named_parameters())
         if run.accumulate > 1:
             for name, param in named.items():
                 if param.grad is not None:
@@ -233,50 +284,68 @@ class _ModuleStepper:
             if (number + 1) % run.accumulate:
                 return
             self.accumulated = {}
-        if run.before_step is not None:
-            run.before_step(list(named.values()))
+        call_before_step(run, list(named.values()))
         try:
-            self.optimizer.step()
+            run.optimizer.step()
         except TypeError as error:
             raise ValueError(
                 f"The optimiser cannot take a step without a closure: {error}"
             ) from error
-        if (
-            self.scheduler is not None
-            and (number + 1) % (run.accumulate * run.steps_per_epoch) == 0
-        ):
-            with warnings.catch_warnings():
-                # A scheduler wraps its optimiser's step to see whether it was called, and warns if
-                # it was not; a copy has lost the wrapper.
-                warnings.simplefilter("ignore", UserWarning)
-                self.scheduler.step()
+        if run.scheduler is not None and (number + 1) % (run.accumulate * run.steps_per_epoch) == 0:
+            run.scheduler.step()
+
+    def _set_initial_sums(self) -> None:
+        """Set Adagrad's sums to what the settings say: in float32, 0.1 has been rounded."""
+        for group in self.run.optimizer.param_groups:
+            if (value := group.get("initial_accumulator_value")) is None:
+                continue
+            for param in group["params"]:
+                fields = self.snapshot.moments.get(param, {})
+                if "sum" in fields:
+                    fields["sum"] = torch.full_like(fields["sum"], value, dtype=torch.float64)
 
 
-def _set_initial_sums(optimizer: torch.optim.Optimizer) -> None:
-    """Set Adagrad's sums to what the settings say: the module's float32 rounded 0.1 before."""
-    for group in optimizer.param_groups:
-        for param in group["params"]:
-            fields = optimizer.state.get(param, {})
-            if "sum" in fields and "initial_accumulator_value" in group:
-                value = group["initial_accumulator_value"]
-                fields["sum"] = torch.full_like(fields["sum"], value, dtype=torch.float64)
+@contextlib.contextmanager
+def _hooked(
+    module: nn.Module, names: Sequence[str], kept: dict[str, torch.Tensor]
+) -> Iterator[None]:
+    """Keep the outputs of submodules."""
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                kept[f"activation/{name}"] = output
+
+        return hook
+
+    with contextlib.ExitStack() as hooks:
+        for name in names:
+            handle = module.get_submodule(name).register_forward_hook(keep(name))
+            hooks.callback(handle.remove)
+        yield
 
 
-def _keep(seen: Arrays, name: str) -> Callable[..., None]:
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
-        if isinstance(output, torch.Tensor):
-            seen[f"activation/{name}"] = as_array(output)
-
-    return hook
+def _own_tensors(run: TorchRun) -> dict[str, torch.Tensor]:
+    return _tensors(run.module, snapshots.take(objects_of(run)))
 
 
-def _state(module: nn.Module) -> Arrays:
-    return parameters_of(module) | _buffers(module)
+def _tensors(module: nn.Module, snapshot: Snapshot) -> dict[str, torch.Tensor]:
+    """The tensors of a state by name: ``param/…``, ``buffer/…`` and ``optimizer/…``."""
+    named = dict(module.named_parameters())
+    found = {f"buffer/{name}": tensor for name, tensor in _buffers(module, snapshot)}
+    for name, param in named.items():
+        for field, value in snapshot.moments.get(param, {}).items():
+            if snapshots.is_moment(field, value, param):
+                found[f"optimizer/{name}/{field}"] = value
+    return found | {f"param/{name}": snapshot.params[param][0] for name, param in named.items()}
 
 
-def _buffers(module: nn.Module) -> Arrays:
-    return {
-        f"buffer/{name}": as_array(value)
-        for name, value in module.named_buffers()
-        if value.is_floating_point()
-    }
+def _buffers(module: nn.Module, snapshot: Snapshot) -> Iterator[tuple[str, torch.Tensor]]:
+    for prefix, submodule in module.named_modules():
+        for name, tensor in snapshot.attributes[submodule]["_buffers"].items():
+            if tensor is not None and tensor.is_floating_point():
+                yield f"{prefix}.{name}" if prefix else name, tensor
+
+
+def _arrays(tensors: dict[str, torch.Tensor]) -> Arrays:
+    return {key: as_array(tensor) for key, tensor in tensors.items()}

@@ -9,22 +9,15 @@ from torch import nn
 
 from reference_torch.data.batches import DataLoader, random_split
 from reference_torch.models import load_params
-from reference_torch.parity.trajectory import (
-    Arrays,
-    Batch,
-    as_array,
-    as_tensors,
-    cast_moments,
-    moments_of,
-    parameters_of,
-)
+from reference_torch.parity.snapshots import is_moment
+from reference_torch.parity.stepper import Arrays, Batch, as_array, as_tensors
 from reference_torch.workflows import autograd, data_loading
 
 __all__ = ["BareStepper", "DerivativeStepper", "NetworkStepper", "drawn"]
 
 
 class NetworkStepper:
-    """A module under an optimiser; a `reference_torch.parity.trajectory.Stepper`.
+    """A module under an optimiser; a `reference_torch.parity.stepper.Stepper`.
 
     Args:
       module: trained in place.
@@ -47,15 +40,20 @@ class NetworkStepper:
         """Compute in another floating-point type from now on."""
         self.dtype = dtype
         self.module.to(dtype)
-        cast_moments(self.optimizer, dtype)
+        for param, fields in self.optimizer.state.items():
+            for field, value in fields.items():
+                if is_moment(field, value, param):
+                    fields[field] = value.to(dtype)
 
-    def state(self) -> Arrays:
-        """The arrays before the next step."""
-        return parameters_of(self.module) | moments_of(self.module, self.optimizer)
-
-    def parameters(self) -> list[torch.Tensor]:
-        """The tensors that are trained."""
-        return list(self.module.parameters())
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors before the next step."""
+        found = {
+            f"optimizer/{name}/{field}": value
+            for name, param in self.module.named_parameters()
+            for field, value in self.optimizer.state.get(param, {}).items()
+            if is_moment(field, value, param)
+        }
+        return found | {f"param/{name}": p.data for name, p in self.module.named_parameters()}
 
     def step(self, batch: Batch, number: int) -> Arrays:
         """Train on one batch, and return everything that the step computed."""
@@ -68,11 +66,11 @@ class NetworkStepper:
             if param.grad is not None:
                 seen[f"grad/{name}"] = as_array(param.grad)
         self.optimizer.step()
-        return seen | self.state()
+        return seen | _arrays(self.tensors())
 
 
 class BareStepper:
-    """A step written from scratch; a `reference_torch.parity.trajectory.Stepper`.
+    """A step written from scratch; a `reference_torch.parity.stepper.Stepper`.
 
     Args:
       initial: the initial parameters by name.
@@ -84,32 +82,28 @@ class BareStepper:
     def __init__(
         self, initial: Mapping[str, np.ndarray], step: Callable[..., Any], *, tracked: bool
     ) -> None:
-        self.tensors = {name: torch.tensor(array) for name, array in initial.items()}
+        self.params = {name: torch.tensor(array) for name, array in initial.items()}
         self.taken, self.tracked, self.dtype = step, tracked, torch.float32
 
     def cast(self, dtype: torch.dtype) -> None:
         """Compute in another floating-point type from now on."""
         self.dtype = dtype
-        self.tensors = {name: t.detach().to(dtype) for name, t in self.tensors.items()}
+        self.params = {name: t.detach().to(dtype) for name, t in self.params.items()}
 
-    def state(self) -> Arrays:
-        """The arrays before the next step."""
-        return {f"param/{name}": as_array(tensor) for name, tensor in self.tensors.items()}
-
-    def parameters(self) -> list[torch.Tensor]:
-        """The tensors that are trained."""
-        return list(self.tensors.values())
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors before the next step."""
+        return {f"param/{name}": tensor.data for name, tensor in self.params.items()}
 
     def step(self, batch: Batch, number: int) -> Arrays:
         """Train on one batch, and return everything that the step computed."""
         tensors = as_tensors(batch, self.dtype)
         if self.tracked:
-            self.tensors = {k: t.detach().requires_grad_() for k, t in self.tensors.items()}
-        info = self.taken(self.tensors, *tensors)
+            self.params = {k: t.detach().requires_grad_() for k, t in self.params.items()}
+        info = self.taken(self.params, *tensors)
         seen = _named_batch(tensors) | {"loss": as_array(info.loss)}
         seen |= {f"grad/{name}": as_array(grad) for name, grad in info.grads.items()}
-        self.tensors = {name: tensor.detach() for name, tensor in self.tensors.items()}
-        return seen | self.state()
+        self.params = {name: tensor.detach() for name, tensor in self.params.items()}
+        return seen | _arrays(self.tensors())
 
 
 class DerivativeStepper:
@@ -122,13 +116,9 @@ class DerivativeStepper:
         """Compute in another floating-point type from now on."""
         self.dtype = dtype
 
-    def state(self) -> Arrays:
+    def tensors(self) -> dict[str, torch.Tensor]:
         """Nothing is carried on."""
         return {}
-
-    def parameters(self) -> list[torch.Tensor]:
-        """Nothing is trained."""
-        return []
 
     def step(self, batch: Batch, number: int) -> Arrays:
         """Everything at a matrix ``x`` and a vector ``y``."""
@@ -155,6 +145,10 @@ class DerivativeStepper:
 
 def _named_batch(tensors: Sequence[torch.Tensor]) -> Arrays:
     return {f"batch/{name}": as_array(t) for name, t in zip("xy", tensors, strict=False)}
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> Arrays:
+    return {key: as_array(tensor) for key, tensor in tensors.items()}
 
 
 def drawn(seed: int) -> Arrays:

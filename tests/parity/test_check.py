@@ -193,7 +193,7 @@ def test_adam_of_optax_passes_in_single_precision_with_a_note() -> None:
     )
     assert report.verdict == "pass", str(report)
     [note] = report.notes
-    assert note.startswith("optax computes Adam's bias correction in float32")
+    assert note.startswith("optax computes Adam's bias correction, schedules and injected hyperpa")
 
 
 def chaotic() -> dict[str, Any]:
@@ -215,8 +215,8 @@ def test_a_run_in_which_rounding_grows_is_resynchronised() -> None:
     [tier] = report.tiers
     assert tier.resynchronised
     assert tier.steps == 100
-    assert max(tier.errors.values()) <= 1e-12
-    assert f"rounding outgrew the tolerance {len(tier.resynchronised)} time" in str(report)
+    assert max(tier.errors.values()) < 1e-7
+    assert f"torch's own twins parted by rounding {len(tier.resynchronised)} time" in str(report)
 
 
 def test_a_mistake_in_a_run_in_which_rounding_grows_is_found() -> None:
@@ -292,14 +292,28 @@ def test_data_that_differ_are_found_in_the_batch(
     assert report.trap == trap
 
 
-def test_reduced_precision_is_named() -> None:
-    def narrow(params: Any, x: Array) -> Array:
-        return apply(params, x.astype(jnp.float32).astype(x.dtype))
+def narrow(params: Any, x: Array) -> Array:
+    return apply(params, x.astype(jnp.bfloat16).astype(x.dtype))
 
-    generator = np.random.default_rng(0)
-    batches = [(generator.normal(size=(4, 3)), generator.normal(size=(4, 2))) for _ in range(3)]
-    report = check(apply=narrow, batches=batches)
-    assert (report.verdict, report.trap) == ("fail", "reduced-precision")
+
+def test_reduced_precision_is_named() -> None:
+    both = check(apply=narrow, precisions=("float64", "float32"))
+    assert (both.verdict, both.trap) == ("fail", "reduced-precision")
+    assert both.first_divergence is not None
+    assert both.first_divergence.phase == "output"
+    # In float64, the mathematics is right; that alone does not say that float32 is.
+    double = check(apply=narrow)
+    assert double.verdict == "inconclusive"
+    assert "the port computes in bfloat16" in double.reasons[0]
+
+
+def test_float32_inside_a_port_that_is_given_float64_is_no_mistake() -> None:
+    report = check(
+        apply=lambda p, x: apply(p, x.astype(jnp.float32), lambda h: jnp.tanh(jnp.float32(h))),
+        precisions=("float64", "float32"),
+    )
+    assert report.verdict == "pass", str(report)
+    assert report.tiers[0].errors["output"] < 1e-14
 
 
 def test_a_parameter_that_torch_skips_is_named() -> None:
@@ -473,8 +487,8 @@ def not_a_number() -> dict[str, Any]:
         (zero_head, "the gradient of 0.weight, 0.bias was 0 in every step"),
         (constant_output, "the gradient of 0.weight, 0.bias was 0 in every step"),
         (ignored_input, "the port's output does not depend on its input"),
-        (dropped_parameter, "torch's named.spare did not reach the port"),
-        (extra_leaf, "the port's extra did not come from torch"),
+        (dropped_parameter, "what torch does to named.spare was not compared"),
+        (extra_leaf, "what the port does to its extra was not compared"),
         (lambda: plain(steps=1), "one step does not show what the optimiser carries on"),
         (constant_loss, "the loss was the same in every step"),
         (batch_norm, "torch changes the buffers 1.running_mean, 1.running_var, which were not"),
@@ -505,16 +519,22 @@ def test_buffers_that_are_returned_are_compared() -> None:
     assert (wrong.first_divergence.phase, wrong.trap) == ("buffer", "batch-norm-momentum")
 
 
-@pytest.mark.parametrize("changed", [{}, {"port_batches": batches_of()[::-1]}])
-def test_a_compiler_that_is_wrong_proves_nothing(
-    changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_compiler_that_is_wrong_proves_nothing_and_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(environment, "compiler_checks", lambda: ("the compiler cannot add",))
-    report = check(**changed)
-    assert report.verdict == "inconclusive"
-    assert report.reasons == ("the compiler cannot add",)
-    assert (report.first_divergence is None) == (not changed)
-    assert "the compiler cannot add" in str(report)
+    right = check()
+    assert (right.verdict, right.reasons) == ("inconclusive", ("the compiler cannot add",))
+    assert right.first_divergence is None
+    wrong = check(loss=lambda output, target: losses.mse(output, target) / 2)
+    assert (wrong.verdict, wrong.trap) == ("fail", "mse-half")
+    assert wrong.notes == ("the compiler cannot add",)
+    # In float32, the compiler may be the cause.
+    single = check(apply=narrow, precisions=("float64", "float32"))
+    assert (single.verdict, single.reasons) == ("inconclusive", ("the compiler cannot add",))
+    assert (single.tiers[1].first_divergence is None, single.trap) == (False, "reduced-precision")
+    for report in (right, wrong, single):
+        assert "the compiler cannot add" in str(report)
 
 
 # What was given is left as it was.
@@ -643,14 +663,6 @@ def narrowing(tensors: Arrays) -> Any:
     }
 
 
-def uncopied() -> dict[str, Any]:
-    class Module(nn.Sequential):
-        def __deepcopy__(self, memo: dict) -> Any:
-            raise TypeError("no copies")
-
-    return plain(Module(*network()))
-
-
 def two_outputs() -> dict[str, Any]:
     class Module(nn.Sequential):
         def forward(self, input: torch.Tensor) -> Any:  # noqa: A002 (torch's name)
@@ -706,7 +718,6 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "no steps": (lambda: {"steps": 0}, "steps must be at least 1; got 0"),
     "accumulation of none": (lambda: {"accumulate": 0}, "must be at least 1"),
     "epochs of no steps": (lambda: {"steps_per_epoch": 0}, "must be at least 1"),
-    "module without copies": (uncopied, "cannot be copied"),
 }
 
 

@@ -27,12 +27,12 @@ def compare(
     expected: list[Observation], actual: list[Observation], tolerance: float = 1e-12
 ) -> tuple[Errors, Divergence | None]:
     """Both runs, up to the first divergence."""
-    errors, found = Errors({}, {}), None
+    errors, found = Errors({}, {}), ()
     for step, sides in enumerate(zip(expected, actual, strict=True)):
         errors, found = compare_step(errors, step, *sides, tolerance=tolerance)
         if found:
             break
-    return errors, found
+    return errors, found[0] if found else None
 
 
 def first(expected: list[Observation], actual: list[Observation]) -> Divergence | None:

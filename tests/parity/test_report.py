@@ -21,7 +21,8 @@ ERRORS = {
     "param/other": math.inf,
 }
 FOUND = Divergence(7, "grad", NAME, (1, 2), 0.5, -0.125, 3.25e-3)
-DOUBLE = Tier("float64", 8, ERRORS, 1e-12, FOUND)
+ALSO = Divergence(7, "param", "other", (0,), 1.0, 2.0, 1.0)
+DOUBLE = Tier("float64", 8, ERRORS, 1e-12, (FOUND, ALSO))
 SINGLE = Tier("float32", 64, {"loss": 1.5, "param/w": 0.5}, 3.0, horizon=12)
 RIGHT = Tier(
     "float64",
@@ -36,14 +37,18 @@ ENVIRONMENT = {"torch": {"torch": "2", "threads": 1}, "jax": {"jax": "0", "x64":
 REPORTS = {
     "pass": Report("pass", (RIGHT, SINGLE), notes=("a note",), environment=ENVIRONMENT),
     "fail": Report(
-        "fail", (DOUBLE,), trap="gelu-tanh", mended="the two agree", environment=ENVIRONMENT
+        "fail",
+        (DOUBLE,),
+        traps=("gelu-tanh", "adam-epsilon"),
+        mended="the two agree",
+        environment=ENVIRONMENT,
     ),
     "unknown": Report("fail", (DOUBLE,)),
     "single": Report(
         "fail",
         (
             dataclasses.replace(
-                SINGLE, first_divergence=dataclasses.replace(FOUND, error=4.5, phase="param")
+                SINGLE, differing=(dataclasses.replace(FOUND, error=4.5, phase="param"),)
             ),
         ),
     ),
@@ -53,7 +58,7 @@ REPORTS = {
         (
             dataclasses.replace(
                 DOUBLE,
-                first_divergence=Divergence(0, "loss", "loss", (), math.nan, math.inf, math.inf),
+                differing=(Divergence(0, "loss", "loss", (), math.nan, math.inf, math.inf),),
             ),
         ),
     ),
@@ -81,7 +86,9 @@ def test_text_of_a_failure_says_where_and_what_and_why() -> None:
     assert f"torch computes {trap.torch}" in said
     assert f"the port computes {trap.port}" in said
     assert f"fix {trap.mend}" in said
-    assert "without the mistake the two agree" in said
+    assert "cause adam-epsilon: " in said
+    assert "in the same step param other (1.0e+00)" in said
+    assert "without the mistakes the two agree" in said
     assert f"float64 grad {NAME} 3.2e-03" in said
     # What comes after the divergence follows from it.
     assert "float64 param" not in said
@@ -98,7 +105,7 @@ def test_text_of_a_pass_says_what_was_compared() -> None:
     said = flat(REPORTS["pass"])
     assert "9 steps compared, at most 1e-12 apart" in said
     assert "up to 4.0e-15 of their movement (w)" in said
-    assert "rounding outgrew the tolerance 2 times (first at step 3)" in said
+    assert "torch's own twins parted by rounding 2 times (first at step 3)" in said
     assert "one step from each of 64 states" in said
     assert "part at step 12" in said
     assert "float32 loss loss 1.50 x torch's" in said

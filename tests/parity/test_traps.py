@@ -68,7 +68,7 @@ RUNS: list[dict[str, Any]] = [
     {"accumulate": 2},
 ]
 
-ELSEWHERE = {"unused-parameter"} | {
+ELSEWHERE = {"unused-parameter", "frozen-parameter"} | {
     name for name, trap in TRAPS.items() if trap.kind in ("initialisation", "data", "precision")
 }
 """Those that `jaxdnn.parity.naming` and `initialisation` look for themselves; test_check.py and

@@ -210,6 +210,14 @@ TRAPS: dict[str, Trap] = {
         "p - lr w p, and moments that fade",
         "optax.masked, or leave the parameter out",
     ),
+    "frozen-parameter": Trap(
+        "optimizer",
+        "torch does not train a parameter (requires_grad is False, or no group holds it); the port "
+        "does",
+        "p stays",
+        "p - lr g",
+        "optax.partition with optax.set_to_zero() for it",
+    ),
     "accumulation-mean": Trap(
         "optimizer",
         "torch sums gradients until zero_grad, optax.MultiSteps averages them",

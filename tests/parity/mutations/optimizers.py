@@ -78,7 +78,7 @@ OPTIMIZER = of_kind("optimizer", (
             optimizer=optax.partition(
                 {True: optim.sgd(0.1, weight_decay=0.1), False: optax.sgd(0.2)}, no_biases)),
         optimizer=_DECAYED_WEIGHTS),
-    row("frozen-trained", "0 param", None, frozen, optimizer=optax.sgd(0.1)),
+    row("frozen-trained", "0 param", "frozen-parameter", frozen, optimizer=optax.sgd(0.1)),
     row("maximize-missing", "0 param", "maximize-missing", sgd(lr=0.01, maximize=True),
         optimizer=optax.sgd(0.01)),
     row("adam-coupled-decay-decoupled", "0 optimizer exp_avg", "adam-decoupled",

@@ -1,0 +1,492 @@
+"""A program evaluated with another arithmetic: wider types, or every operation rounded at random.
+
+Much code is float32 inside whatever it is given: a softmax that casts, an embedding, a rotary
+table. What it computes then depends on the order of its sums, and a comparison in float64 would
+find a difference where there is no mistake. `widened` evaluates the jaxpr of a function (after
+differentiation, so that custom derivatives stay) with all floating-point types replaced by one.
+
+The evaluator takes a *rule*, which computes one equation, and handles control flow itself:
+`widened` uses a rule that widens, `scalars_kept` one that leaves what is computed from scalars
+alone in float32, and `rounded` one that adds a random error to each result.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jaxtyping import Array, Float
+
+__all__ = [
+    "Narrowing",
+    "computes_scalars",
+    "narrowings",
+    "narrows",
+    "rounded",
+    "rounded_constants",
+    "scalars_kept",
+    "widened",
+]
+
+Rule = Callable[[Any, Sequence[Any], Any], list[Any]]
+"""``(equation, inputs, salt) -> outputs``; the salt tells the equations and iterations apart."""
+
+
+def widened(function: Callable[..., Any], dtype: Any = "float64") -> Callable[..., Any]:
+    """The function with every floating-point type in it replaced.
+
+    Args:
+      function: of arrays; it is traced with what the result is called with.
+      dtype: of all floating-point numbers.
+
+    Returns:
+      A function of the same arguments.
+
+    Example:
+      >>> def narrow(x):
+      ...     return (x.astype(jnp.float16) + 1e-6).astype(x.dtype)
+      >>> with jax.enable_x64(True):
+      ...     one = jnp.ones(())
+      ...     float(narrow(one) - 1), round(float(widened(narrow)(one) - 1), 12)
+      (0.0, 1e-06)
+    """
+    wide = jnp.dtype(dtype)
+    return _evaluated(function, lambda eqn, inputs, salt: _bind(eqn, inputs, wide), wide)
+
+
+def scalars_kept(function: Callable[..., Any], *shapes: Any) -> Callable[..., Any]:
+    """The function in float64, but for what is computed from float32 scalars alone.
+
+    optax computes a bias correction, a schedule and the numbers of ``inject_hyperparams`` as
+    float32 scalars. The difference from the function in float64 throughout is what that rounding
+    changes, without any rounding of the arrays.
+
+    Args:
+      function: of arrays.
+      *shapes: what to trace it with, in float32.
+
+    Returns:
+      A function whose float arguments are float64, or float32 where they are to be kept.
+    """
+    with jax.enable_x64(False):
+        program, result = jax.make_jaxpr(function, return_shape=True)(*shapes)
+    wide = jnp.dtype("float64")
+
+    def rule(eqn: Any, inputs: Sequence[Any], salt: Any) -> list[Any]:
+        if any(_is_float(x) and x.dtype == wide for x in inputs):
+            return _bind(eqn, [_of_type(x, wide) for x in inputs], wide)
+        return _listed(eqn, eqn.primitive.bind(*inputs, **_params(eqn, None)))
+
+    def evaluate(*args: Any) -> Any:
+        leaves = jax.tree.leaves(args)
+        outputs = _run(program.jaxpr, program.consts, leaves, rule, None, None)
+        return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+    return evaluate
+
+
+def rounded(function: Callable[..., Any], unit: float) -> Callable[..., Any]:
+    r"""The function in float64 with a random error in each operation (Monte Carlo arithmetic).
+
+    An elementwise operation gets a relative error of one unit, and a sum of :math:`n` terms an
+    error of :math:`\sqrt{n}` units of the sum of their magnitudes, which is what a sum in any
+    order rarely exceeds.
+
+    Args:
+      function: of arrays.
+      unit: the unit roundoff, :math:`2^{-24}` for float32.
+
+    Returns:
+      ``(seed, *arguments) -> results``.
+
+    Reference:
+      Parker, Monte Carlo Arithmetic, 1997; Higham and Mary, A New Approach to Probabilistic
+      Rounding Error Analysis, 2019.
+    """
+    wide = jnp.dtype("float64")
+
+    def rule(eqn: Any, inputs: Sequence[Any], salt: Any) -> list[Any]:
+        outputs = _bind(eqn, inputs, wide)
+        name = eqn.primitive.name
+        if name in _EXACT:
+            return outputs
+        terms = _terms(eqn)
+        if terms > 1:
+            magnitudes = _bind(eqn, [abs(x) if _is_float(x) else x for x in inputs], wide)
+        else:
+            magnitudes = outputs
+        scale = unit * terms**0.5
+        return [
+            y + scale * _noise(jnp.shape(y), salt + np.uint32(i)) * m if _is_float(y) else y
+            for i, (y, m) in enumerate(zip(outputs, magnitudes, strict=True))
+        ]
+
+    def evaluate(seed: Any, *args: Any) -> Any:
+        return _evaluated(function, rule, wide, jnp.asarray(seed, jnp.uint32))(*args)
+
+    return evaluate
+
+
+class Narrowing(NamedTuple):
+    """A conversion to fewer bits.
+
+    Attributes:
+      dtype: the narrower type.
+      line: the line of source that asks for it, if JAX knows.
+    """
+
+    dtype: str
+    line: str
+
+
+def narrowings(program: Any, *, below: int = 64) -> list[Narrowing]:
+    """Where a program makes floating-point numbers of fewer bits than it is given.
+
+    Args:
+      program: a jaxpr.
+      below: how many bits are wide enough.
+
+    Example:
+      >>> with jax.enable_x64(True):
+      ...     half = jax.make_jaxpr(lambda x: x.astype(jnp.float16) + 1)(jnp.ones(2))
+      >>> [narrowing.dtype for narrowing in narrowings(half)]
+      ['float16']
+    """
+    found: dict[Narrowing, None] = {}
+    for eqn in _equations(program.jaxpr):
+        before, after = _bits(eqn.invars), _bits(eqn.outvars)
+        if 0 < after < below and (after < before or not before):
+            dtype = next(str(_aval(v).dtype) for v in eqn.outvars if _bits([v]) == after)
+            found[Narrowing(dtype, _line(eqn))] = None
+    return list(found)
+
+
+def narrows(program: Any, *, below: int = 64) -> bool:
+    """Whether a program holds floating-point numbers of fewer bits at all, constants included."""
+    numbers = [*program.consts, *(_literals(program.jaxpr))]
+    return bool(narrowings(program, below=below)) or any(
+        np.ndim(number) and jnp.finfo(number.dtype).bits < below
+        for number in numbers
+        if _is_float(number)
+    )
+
+
+def rounded_constants(program: Any) -> list[str]:
+    """The arrays in a program that have been rounded to fewer bits than float64."""
+    return [
+        f"{number.dtype} constant of shape {np.shape(number)}"
+        for number in (*program.consts, *_literals(program.jaxpr))
+        if _is_float(number) and jnp.finfo(number.dtype).bits < 64 and _is_rounded(number)
+    ]
+
+
+def _is_rounded(number: Any) -> bool:
+    """Whether numbers use their last bits, as 0.1 does and 0, 1 and 0.5 do not."""
+    values = np.asarray(number, np.float64)
+    values = values[np.isfinite(values)]
+    mantissas = np.frexp(values)[0] * 2.0**11
+    return bool(np.any(mantissas != np.rint(mantissas)))
+
+
+def computes_scalars(program: Any) -> bool:
+    """Whether a program computes floating-point numbers without axes."""
+    return any(
+        getattr(v.aval, "shape", None) == () and _bits([v]) > 0
+        for eqn in _equations(program.jaxpr)
+        for v in eqn.outvars
+    )
+
+
+def _literals(jaxpr: Any) -> Iterator[Any]:
+    for eqn in _equations(jaxpr):
+        for value in eqn.params.values():
+            yield from getattr(value, "consts", ())
+
+
+def _line(eqn: Any) -> str:
+    """The user's line behind an equation; empty where JAX does not tell."""
+    try:
+        from jax._src import source_info_util
+
+        return source_info_util.summarize(eqn.source_info)
+    except Exception:  # a detail of JAX that may change; it only adds to a report
+        return ""
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for value in eqn.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
+
+
+def _aval(variable: Any) -> Any:
+    return variable.aval
+
+
+def _bits(variables: Any) -> int:
+    """Of the widest floating-point type among variables; 0 if there is none."""
+    dtypes = (getattr(variable.aval, "dtype", None) for variable in variables)
+    floats = [d for d in dtypes if d is not None and jnp.issubdtype(d, jnp.floating)]
+    return max((jnp.finfo(d).bits for d in floats), default=0)
+
+
+def _evaluated(
+    function: Callable[..., Any], rule: Rule, wide: Any, salt: Any = None
+) -> Callable[..., Any]:
+    def evaluate(*args: Any) -> Any:
+        program, result = jax.make_jaxpr(function, return_shape=True)(*args)
+        outputs = _run(program.jaxpr, program.consts, jax.tree.leaves(args), rule, wide, salt)
+        return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+    return evaluate
+
+
+_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+"""Names of the parameter in which a call keeps its program."""
+
+_CALLING = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "remat",
+    "remat2",
+    "checkpoint",
+    "custom_jvp_call",
+    "custom_vjp_call",
+    "custom_vjp_call_jaxpr",
+    "custom_lin",
+)
+
+
+def _run(
+    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule, wide: Any, salt: Any
+) -> list[Any]:
+    """Evaluate a jaxpr by a rule; ``wide`` is the type of all floats, or None for their own."""
+    values: dict[Any, Any] = {}
+
+    def read(variable: Any) -> Any:
+        if isinstance(variable, core.Literal):
+            return _of_type(np.asarray(variable.val, _aval(variable).dtype), wide)
+        return values[variable]
+
+    values.update(zip(jaxpr.constvars, (_of_type(c, wide) for c in consts), strict=True))
+    values.update(zip(jaxpr.invars, (_of_type(a, wide) for a in args), strict=True))
+    for number, eqn in enumerate(jaxpr.eqns):
+        inputs, here = [read(v) for v in eqn.invars], _mixed(salt, number)
+        name = eqn.primitive.name
+        if name == "scan":
+            outputs = _scan(eqn, inputs, rule, wide, here)
+        elif name == "while":
+            outputs = _while(eqn, inputs, rule, wide, here)
+        elif name == "cond":
+            outputs = _cond(eqn, inputs, rule, wide, here)
+        elif name in _CALLING:
+            inner = next(eqn.params[key] for key in _CALLS if key in eqn.params)
+            outputs = _run(*_opened(inner), inputs, rule, wide, here)
+        else:
+            outputs = rule(eqn, inputs, here)
+        values.update(zip(eqn.outvars, (_of_type(y, wide) for y in outputs), strict=True))
+    return [read(v) for v in jaxpr.outvars]
+
+
+def _opened(program: Any) -> tuple[Any, Sequence[Any]]:
+    """A program and its constants, closed or not."""
+    return (program.jaxpr, program.consts) if hasattr(program, "consts") else (program, ())
+
+
+def _scan(eqn: Any, inputs: list[Any], rule: Rule, wide: Any, salt: Any) -> list[Any]:
+    params = eqn.params
+    consts, carried = params["num_consts"], params["num_carry"]
+    jaxpr, closed = _opened(params["jaxpr"])
+
+    def body(carry: Any, xs: Any) -> Any:
+        number, rest = xs
+        args = [*inputs[:consts], *carry, *rest]
+        outputs = _run(jaxpr, closed, args, rule, wide, _mixed(salt, number))
+        return _like(outputs[:carried], carry), outputs[carried:]
+
+    numbers = jnp.arange(params["length"], dtype=jnp.uint32)
+    start, xs = inputs[consts : consts + carried], inputs[consts + carried :]
+    carry, ys = jax.lax.scan(
+        body, list(map(jnp.asarray, start)), (numbers, xs), params["length"], params["reverse"]
+    )
+    return [*carry, *ys]
+
+
+def _while(eqn: Any, inputs: list[Any], rule: Rule, wide: Any, salt: Any) -> list[Any]:
+    params = eqn.params
+    for_cond, for_body = params["cond_nconsts"], params["body_nconsts"]
+    cond, body = _opened(params["cond_jaxpr"]), _opened(params["body_jaxpr"])
+    in_cond, in_body = inputs[:for_cond], inputs[for_cond : for_cond + for_body]
+    start = list(map(jnp.asarray, inputs[for_cond + for_body :]))
+    return jax.lax.while_loop(
+        lambda carry: _run(*cond, [*in_cond, *carry], rule, wide, salt)[0],
+        lambda carry: _like(_run(*body, [*in_body, *carry], rule, wide, salt), carry),
+        start,
+    )
+
+
+def _cond(eqn: Any, inputs: list[Any], rule: Rule, wide: Any, salt: Any) -> list[Any]:
+    index, *args = inputs
+    branches = [
+        partial(_branch, *_opened(branch), rule=rule, wide=wide, salt=salt)
+        for branch in eqn.params["branches"]
+    ]
+    return list(jax.lax.switch(jnp.asarray(index, jnp.int32), branches, *args))
+
+
+def _branch(
+    jaxpr: Any, consts: Sequence[Any], *args: Any, rule: Rule, wide: Any, salt: Any
+) -> list[Any]:
+    return _run(jaxpr, consts, args, rule, wide, salt)
+
+
+def _like(outputs: Sequence[Any], carry: Sequence[Any]) -> list[Any]:
+    return [jnp.asarray(y, x.dtype) for y, x in zip(outputs, carry, strict=True)]
+
+
+def _bind(eqn: Any, inputs: Sequence[Any], wide: Any) -> list[Any]:
+    """One equation in a wider type."""
+    primitive, name = eqn.primitive, eqn.primitive.name
+    if name == "reduce_precision":
+        return [inputs[0]]
+    if name == "bitcast_convert_type" or "custom_call" in name or name in _OPAQUE:
+        # Its meaning lies in the bits, or it is no program that we could change.
+        typed = [jnp.asarray(x, v.aval.dtype) for x, v in zip(inputs, eqn.invars, strict=True)]
+        return _listed(eqn, primitive.bind(*typed, **eqn.params))
+    return _listed(eqn, primitive.bind(*map(_array, inputs), **_params(eqn, wide)))
+
+
+_OPAQUE = ("pallas_call", "ffi_call", "pure_callback", "io_callback", "bass_call")
+
+_TYPES = ("new_dtype", "preferred_element_type", "dtype", "out_dtype", "accumulation_dtype")
+
+_SCATTERS = {
+    "scatter-add": jax.lax.add,
+    "scatter_add": jax.lax.add,
+    "scatter-mul": jax.lax.mul,
+    "scatter_mul": jax.lax.mul,
+    "scatter-min": jax.lax.min,
+    "scatter_min": jax.lax.min,
+    "scatter-max": jax.lax.max,
+    "scatter_max": jax.lax.max,
+}
+
+
+def _params(eqn: Any, wide: Any) -> dict[str, Any]:
+    """The parameters of an equation, for a wider type; as they are where that is None."""
+    params = dict(eqn.params)
+    if wide is None:
+        return params
+    for key in _TYPES:
+        dtype = params.get(key)
+        if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
+            params[key] = wide
+    operation = _SCATTERS.get(eqn.primitive.name)
+    floats = bool(_bits(eqn.outvars))
+    if operation is not None and floats and params.get("update_jaxpr") is not None:
+        zero = jnp.zeros((), wide)
+        params |= {"update_jaxpr": jax.make_jaxpr(operation)(zero, zero).jaxpr, "update_consts": ()}
+    return params
+
+
+def _listed(eqn: Any, outputs: Any) -> list[Any]:
+    return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def _array(value: Any) -> Any:
+    return value if isinstance(value, jax.Array) else jnp.asarray(value)
+
+
+def _is_float(value: Any) -> bool:
+    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)
+
+
+def _of_type(value: Any, wide: Any) -> Any:
+    if wide is None or not _is_float(value) or value.dtype == wide:
+        return value
+    return jnp.asarray(value).astype(wide)
+
+
+_EXACT = frozenset(
+    (
+        *("abs", "and", "argmax", "argmin", "broadcast_in_dim", "clamp", "concatenate", "copy"),
+        *(
+            "convert_element_type",
+            "copy_p",
+            "dynamic_slice",
+            "dynamic_update_slice",
+            "eq",
+            "gather",
+        ),
+        *(
+            "expand_dims",
+            "floor",
+            "gather",
+            "ge",
+            "gt",
+            "iota",
+            "is_finite",
+            "le",
+            "lt",
+            "max",
+            "min",
+            "ne",
+        ),
+        *("neg", "not", "or", "optimization_barrier", "pad", "real", "reduce_and", "reduce_max"),
+        *("reduce_min", "reduce_or", "reduce_window_max", "reshape", "rev", "round", "scatter"),
+        *("select_n", "sign", "slice", "sort", "squeeze", "stop_gradient", "transpose"),
+    )
+)
+"""Operations that round nothing."""
+
+
+def _terms(eqn: Any) -> int:
+    """How many terms an element of the result sums."""
+    name, params = eqn.primitive.name, eqn.params
+    shapes: list[tuple[int, ...]] = [tuple(getattr(v.aval, "shape", ())) for v in eqn.invars]
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        return int(np.prod([shapes[0][axis] for axis in contracted], dtype=int))
+    if name == "conv_general_dilated":
+        spec = params["dimension_numbers"].rhs_spec
+        return int(np.prod(shapes[1], dtype=int)) // max(1, shapes[1][spec[0]])
+    if name in ("reduce_sum", "add_any", "cumsum", "cumlogsumexp", "reduce_window_sum"):
+        size = int(np.prod(eqn.outvars[0].aval.shape, dtype=int))
+        if name == "reduce_sum":
+            return max(1, int(np.prod(shapes[0], dtype=int)) // max(1, size))
+        if name == "reduce_window_sum":
+            return int(np.prod(params["window_dimensions"], dtype=int))
+        return 1 if name == "add_any" else int(shapes[0][params["axis"]])
+    if name in ("scatter-add", "scatter_add", "select_and_scatter_add"):
+        return max(1, int(np.prod(shapes[-1], dtype=int)))
+    return 1
+
+
+def _noise(shape: tuple[int, ...], salt: Any) -> Float[Array, "..."]:
+    """Numbers of mean 0 and variance 1, by a hash of their position: cheap to compile."""
+    position = jax.lax.iota(jnp.uint32, int(np.prod(shape, dtype=int))).reshape(shape)
+    bits = _mixed(_mixed(salt, position), 0x9E3779B9)
+    uniform = bits.astype(jnp.float64) / 2.0**32
+    return 12.0**0.5 * (uniform - 0.5)
+
+
+def _mixed(salt: Any, number: Any) -> Any:
+    """A hash of two numbers (Wang's integer hash); nothing where there is no salt."""
+    if salt is None:
+        return None
+    number = jnp.asarray(number).astype(jnp.uint32) if not isinstance(number, int) else number
+    bits = jnp.asarray(salt, jnp.uint32) * jnp.uint32(2654435761) + jnp.asarray(number, jnp.uint32)
+    bits = (bits ^ jnp.uint32(61)) ^ (bits >> 16)
+    bits = bits * jnp.uint32(9)
+    bits = bits ^ (bits >> 4)
+    bits = bits * jnp.uint32(0x27D4EB2D)
+    return bits ^ (bits >> 15)

@@ -1,0 +1,202 @@
+r"""How far two right runs are apart: torch beside torch.
+
+Rounding differs between two right runs: their sums are taken in another order. How far that takes
+them apart depends on the network, the tensor and the step, so it is measured. Beside the run, three
+more train whose parameters begin one unit in the last place away, in a random direction each; one
+of them also takes the rows of every batch in another order. For each tensor, the largest distance
+between a twin and the run is its *spread*.
+
+A port may be further off than the twins by a factor. If rounding grows along one direction, as it
+does where it grows much, both the port's distance and each twin's are the absolute values of
+numbers drawn about 0 with similar standard deviations. The quotient of one over the largest of
+three then exceeds a large factor :math:`k` with a probability of the order :math:`k^{-3}`: with 64,
+of one in a hundred thousand; with one twin it would be one in a hundred.
+
+Elements of a gradient that are 0 but for rounding have a spread as large as they are. Adam turns
+such noise into steps of the size of the learning rate. They are reported as noise, and the twins
+take them from the run, so that the spread of everything else does not include theirs.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from reference_torch.parity.stepper import Arrays, Batch, Stepper
+
+__all__ = ["Twins"]
+
+_TWINS = 3
+
+_ROUNDING = 1e-12
+"""A gradient's element this much smaller than the largest of the network can be what rounding left
+of 0: each term that cancels leaves about 1e-16 of its size; this leaves room for many of them."""
+
+_PARTED = 1e-9
+"""Twins further apart than this, relative to a parameter's largest magnitude, are set back to the
+run: seven digits of rounding have grown by themselves, and the rest would follow."""
+
+_SAME_ROWS = 1e-9
+"""Relative: if the order of a batch's rows changes more than this, the rows are not independent
+examples, and the order stays."""
+
+
+class Twins:
+    """Runs beside a run that differ from it by rounding.
+
+    Args:
+      stepper: the run, before its first step.
+    """
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._run = stepper
+        self._spread: dict[str, float] = {}
+        self._noise: dict[str, np.ndarray] = {}
+        self._largest = 0.0
+        self._permutes: bool | None = None  # until it has been tried
+        self._restart(0)
+
+    def _restart(self, number: int) -> None:
+        self._twins = [_moved(self._run, seed=number * _TWINS + i) for i in range(_TWINS)]
+
+    def step(self, batch: Batch, number: int, seen: Arrays) -> Arrays:
+        """Let the twins take the step that the run has just taken.
+
+        Args:
+          batch: what it trained on.
+          number: of the step.
+          seen: what the run computed.
+
+        Returns:
+          ``spread/…`` for each tensor, ``noise/…``, a mask for each parameter that has noise, and
+          ``parted`` if the twins were set back to the run after this step.
+        """
+        observed = [twin.step(batch, number) for twin in self._twins[1:]]
+        permuted = self._permuted_step(batch, number, seen)
+        self._find_noise(seen, [*observed, permuted])
+        self._take_noise_from_run()
+        for key, array in seen.items():
+            if array.dtype.kind != "f" or key.startswith("batch/"):
+                continue
+            sides = [*observed] if key.startswith(_BY_ROW) else [*observed, permuted]
+            outside = ~self._mask(key, array)
+            furthest = max(_distance(side[key], array, outside) for side in sides)
+            self._spread[key] = max(self._spread.get(key, 0.0), furthest)
+        found: Arrays = {f"spread/{k}": np.asarray(v) for k, v in self._spread.items()}
+        found |= {f"noise/{k}": mask for k, mask in self._noise.items() if mask.any()}
+        if self._have_parted(seen):
+            found["parted"] = np.asarray(True)
+            self._spread = {}
+            self._restart(number + 1)
+        return found
+
+    def _permuted_step(self, batch: Batch, number: int, seen: Arrays) -> Arrays:
+        """The first twin's step, on the rows of the batch in another order where that is right."""
+        twin, rows = self._twins[0], _rows(batch)
+        if self._permutes is False or not rows:
+            return twin.step(batch, number)
+        order = np.random.default_rng(number).permutation(rows)
+        reordered = tuple(np.asarray(array)[order] for array in batch)
+        if self._permutes:
+            return twin.step(reordered, number)
+        trial = copy.deepcopy(twin)
+        try:
+            found = trial.step(reordered, number)
+        except (RuntimeError, ValueError, IndexError):
+            found = None
+        self._permutes = found is not None and _same_up_to_order(seen, found)
+        if found is None or not self._permutes:
+            return twin.step(batch, number)
+        self._twins[0] = trial
+        return found
+
+    def _find_noise(self, seen: Arrays, others: Sequence[Arrays]) -> None:
+        grads = {key: array for key, array in seen.items() if key.startswith("grad/")}
+        for array in grads.values():
+            self._largest = max(self._largest, float(np.max(np.abs(array), initial=0.0)))
+        for key, array in grads.items():
+            small = np.abs(array) <= _ROUNDING * self._largest
+            name = key.removeprefix("grad/")
+            known = self._noise.get(name)
+            if known is not None:
+                known &= small  # a gradient that has become one is compared from now on
+            if not small.any():
+                continue
+            distance = np.max([np.abs(side[key] - array) for side in others], axis=0)
+            noise = small & (distance > 0) & (distance >= 0.1 * np.abs(array))
+            self._noise[name] = noise if known is None else known | noise
+
+    def _take_noise_from_run(self) -> None:
+        if not any(mask.any() for mask in self._noise.values()):
+            return
+        tensors = self._run.tensors()
+        for twin in self._twins:
+            for key, tensor in twin.tensors().items():
+                if (mask := self._noise.get(_parameter(key))) is not None and mask.any():
+                    where = torch.from_numpy(mask).to(tensor.device)
+                    tensor.copy_(torch.where(where, tensors[key], tensor))
+
+    def _mask(self, key: str, array: np.ndarray) -> np.ndarray:
+        if key.startswith(("param/", "optimizer/")):
+            mask = self._noise.get(_parameter(key))
+            if mask is not None:
+                return mask
+        return np.zeros(array.shape, bool)
+
+    def _have_parted(self, seen: Arrays) -> bool:
+        def relative(key: str) -> float:
+            largest = float(np.max(np.abs(seen[key]), initial=0.0))
+            return self._spread[key] / largest if largest else 0.0
+
+        return any(relative(k) > _PARTED for k in self._spread if k.startswith("param/"))
+
+
+_BY_ROW = ("output", "activation/")
+
+
+def _parameter(key: str) -> str:
+    """The parameter that a tensor belongs to, ``0.weight`` of ``optimizer/0.weight/exp_avg``."""
+    phase, _, name = key.partition("/")
+    return name.rpartition("/")[0] if phase == "optimizer" else name
+
+
+def _moved(stepper: Stepper, *, seed: int) -> Stepper:
+    """A copy whose parameters are one unit in the last place away."""
+    twin, generator = copy.deepcopy(stepper), torch.Generator().manual_seed(seed)
+    for key, tensor in twin.tensors().items():
+        if key.startswith("param/"):
+            up = (torch.rand(tensor.shape, generator=generator) < 0.5).to(tensor.device)
+            bound = torch.where(up, float("inf"), -float("inf")).to(tensor.dtype)
+            # The number next to 0 is far less than a rounding of the others.
+            moved = torch.where(tensor == 0, tensor, torch.nextafter(tensor, bound))
+            tensor.copy_(moved)
+    return twin
+
+
+def _rows(batch: Batch) -> int:
+    """The number of examples, if it is the length of every array of the batch."""
+    lengths = {np.shape(array)[0] if np.ndim(array) else 0 for array in batch}
+    rows = lengths.pop() if len(lengths) == 1 else 0
+    return rows if rows > 1 else 0
+
+
+def _same_up_to_order(seen: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    keys = [key for key in seen if key == "loss" or key.startswith(("grad/", "buffer/"))]
+    largest = max((_magnitude(seen[key]) for key in keys if key.startswith("grad/")), default=0.0)
+
+    def same(key: str) -> bool:
+        scale = largest if key.startswith("grad/") else _magnitude(seen[key])
+        return _distance(other[key], seen[key], None) <= _SAME_ROWS * scale
+
+    return all(map(same, keys))
+
+
+def _magnitude(array: np.ndarray) -> float:
+    return float(np.max(np.abs(array), initial=0.0))
+
+
+def _distance(one: np.ndarray, other: np.ndarray, where: np.ndarray | None) -> float:
+    if where is None or where.all():
+        return float(np.max(np.abs(one - other), initial=0.0))
+    return float(np.max(np.abs(one - other), initial=0.0, where=where))
