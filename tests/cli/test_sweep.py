@@ -325,6 +325,49 @@ def test_many_settings_are_cut_to_the_best(
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
+@pytest.fixture
+def shuffle_keys(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Trains nothing: every network diverges. The shuffle keys that were given."""
+    given: list[Any] = []
+
+    def train(fit: Any, seeds: Any, *_: Any, shuffle_key: Any, **__: Any) -> ensemble.Ensemble:
+        given.append(shuffle_key)
+        networks = len(seeds)
+        arrays: Any = np.full((networks, 2, 4), np.nan), np.full((networks, 2), 0.1)
+        params = {"net.1": {"bias": np.full(2, np.nan)}}
+        diverged = np.zeros(networks, bool)
+        return ensemble.Ensemble(History(*arrays), diverged, 0, params, (networks,), 0.0, 0.0)
+
+    monkeypatch.setattr(ensemble, "train_ensemble", train)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("order", "shared"), [("auto", False), ("independent", False), ("shared", True)]
+)
+def test_batches_are_those_of_the_first_seed_or_of_each(
+    order: str, shared: bool, few: MNIST, shuffle_keys: list[Any]
+) -> None:
+    """On a CPU, by default of each."""
+    flags = ["--seeds", "7,5", "--batch-order", order, "--json", "a.json", "--plot", "None"]
+    assert run("mnist-dnn", *SMALL, *flags) == 0
+    [key] = shuffle_keys
+    first = jax.random.split(jax.random.key(7))[0]
+    assert (key == first) if shared else key is None
+    found = json.loads(Path("a.json").read_text())
+    assert found["batch_order"] == ("shared" if shared else "independent")
+
+
+def test_without_a_best_network_there_is_no_checkpoint(
+    few: MNIST, shuffle_keys: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["--json", "all.json", "--checkpoint", "best", "--plot", "None"]
+    assert run("mnist-dnn", *SMALL, "--seeds", "2", *files) == 0
+    assert "every network diverged: none is the best" in capsys.readouterr().out
+    assert not Path("best").exists()
+    assert json.loads(Path("all.json").read_text())["winner"] is None
+
+
 @pytest.mark.slow
 def test_of_networks_that_all_diverge_none_is_the_best(
     few: MNIST, capsys: pytest.CaptureFixture[str]

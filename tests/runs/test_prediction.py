@@ -131,6 +131,18 @@ def test_table_is_predicted_as_torch_does(
         np.testing.assert_array_equal(predictions, expected[:, 0] >= 0.5)
 
 
+@pytest.mark.parametrize("output", ["new.csv", "model.safetensors"])
+def test_predictions_replace_no_input(
+    output: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(model, "tabular-dnn")
+    (tmp_path / "new.csv").write_text(",".join(NAMES) + "\n1,2,3\n")
+    before = (tmp_path / output).read_bytes()
+    assert predict(model, "--csv", tmp_path / "new.csv", "--output", tmp_path / output) == 2
+    assert "is also an input" in capsys.readouterr().err
+    assert (tmp_path / output).read_bytes() == before
+
+
 def test_probability_of_a_half_is_the_second_class(tmp_path: Path) -> None:
     """As in the accuracy of the workflow."""
     (tmp_path / "new.csv").write_text("size\n1\n2\n3\n")
