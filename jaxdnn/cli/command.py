@@ -78,10 +78,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complain(error)
         _leave(1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         sys.exit(1)
     except OSError as error:
         _complain(error)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _discard_output()
         _leave(1)
     except MemoryError as error:
         _complain(f"out of memory ({error}); ask for fewer samples, epochs or a smaller batch")
@@ -144,6 +148,11 @@ def _leave(code: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _discard_output() -> None:
+    """Keep Python from writing, as it exits, what could not be written: its exit code would win."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: object) -> None:

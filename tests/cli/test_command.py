@@ -677,10 +677,12 @@ def test_download_bar_shows_name_and_amount() -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")  # noqa: PTH110
 @pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]], ids=" ".join)
 def test_full_disk_is_said(arguments: list[str]) -> None:
-    """Of the table, and of what stays in Python's buffer to the end."""
+    """Of a table, and of what stays in Python's buffer to the end."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with open("/dev/full", "w") as full:  # noqa: PTH123
         result = subprocess.run(
             [sys.executable, "-m", "jaxdnn", *arguments],
+            env=buffered,
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
