@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -179,3 +182,24 @@ def test_a_dead_process_ends_the_others_and_the_run_goes_on(
 def test_flags_that_contradict_each_other(processes: Processes, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         startup.start_processes(processes, startup.Machine())
+
+
+def test_processes_are_joined_with_our_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead one ends the others within a minute; and where one does not come, we say it first."""
+    joined: list[tuple[Any, ...]] = []
+    patience: dict[str, int] = {}
+
+    def initialize(*address: Any, **seconds: int) -> None:
+        joined.append(address)
+        patience.update(seconds)
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setattr(startup, "_joining", threading.Event())
+    processes = Processes(coordinator="localhost:1234", processes=2, process=1)
+    mesh = startup.start_processes(processes, startup.Machine(compile_cache=False))
+    assert joined == [("localhost:1234", 2, 1)]
+    assert mesh is not None
+    assert startup.many_processes()
+    assert patience["heartbeat_timeout_seconds"] <= 30
+    assert patience["shutdown_timeout_seconds"] <= 30
+    assert patience["initialization_timeout"] > startup._START_SECONDS
