@@ -170,7 +170,7 @@ def _record(options: Verify, chosen: Sequence[str], console: "Console") -> int:
         rows,
         data=mnist.load(options.data_dir)[0] if needs_mnist else None,
         steps=options.steps or _RECORDED_STEPS,
-        samples=64,
+        samples=32,
         on_row=lambda row: console.print(f"recording {CASES[row].workflow} {row}", markup=False),
     )
     size = options.record.stat().st_size / 1e6

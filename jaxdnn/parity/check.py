@@ -45,18 +45,20 @@ def check_port(
     steps_per_epoch: int = 1,
     torch_before_step: Callable[[list], object] | None = None,
     accumulate: int = 1,
-    samples: int = 64,
+    samples: int = 32,
     name: bool | float = True,
 ) -> Report:
     r"""Train a torch network and its JAX port side by side, and report whether they agree.
 
-    In float64, both train from torch's parameters on the same batches. After every step each tensor
-    may differ by :math:`10^{-12}`, relative to the largest magnitude that it has had. In float32,
+    In float64, both train from torch's parameters on the same batches, with everything evaluated in
+    float64, whatever narrower type the code asks for. After every step each tensor may differ by
+    :math:`10^{-12}`, relative to the largest magnitude that it has had, or else by 64 times what
+    twins of torch's run differ from it, which begin one unit in the last place away. In float32,
     both take one step from each of many states of torch's run, and the port's error against float64
     may be three times torch's own, plus one unit in the last place. The first step, phase and
-    tensor that differ are reported, and the mistake is named if it is in the catalogue `TRAPS`.
-    Agreement counts only where something could have differed: a run in which nothing moves is
-    inconclusive.
+    tensor that differ are reported, and the mistakes are named that are in the catalogue `TRAPS`.
+    Agreement counts only where something could have differed: a run in which nothing moves, or a
+    tensor that was not compared, is inconclusive.
 
     Args:
       torch_module: the network, with its initial parameters; it returns one tensor.
@@ -87,8 +89,9 @@ def check_port(
       name: whether to look for the mistake in the catalogue, or for how many seconds.
 
     Returns:
-      A `Report`. The module, the optimiser, the scheduler, both frameworks' configurations and all
-      random generators are left as they were. Only a few steps are in memory at a time.
+      A `Report`. The module, the optimiser and the scheduler are trained themselves, and afterwards
+      they are as they were, as are both frameworks' configurations and all random generators. Only
+      a few steps are in memory at a time.
 
     Raises:
       ValueError: an argument is invalid; the message says which and why.

@@ -18,6 +18,7 @@ __all__ = [
     "Measured",
     "Observation",
     "compare_step",
+    "difference_of",
     "index_of_largest",
     "largest_magnitude",
     "phase_index",
@@ -175,7 +176,7 @@ def compare_step(
         if not ours.size:
             largest[key] = 0.0
             continue
-        difference = _difference(ours, theirs)
+        difference = difference_of(ours, theirs)
         if (mask := measured.left_out(key)) is not None:
             difference = np.where(mask, 0.0, difference)
             ours = np.where(mask, 0.0, ours)
@@ -243,7 +244,8 @@ def ratio(difference: float, magnitude: float) -> float:
     return difference / magnitude if magnitude else np.inf
 
 
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+def difference_of(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """The magnitudes of their differences: 0 for two equal infinities or NaNs, else infinite."""
     # In float64, in which bytes do not wrap around.
     ours, theirs = (np.asarray(side, np.float64) for side in (ours, theirs))
     with np.errstate(invalid="ignore"):

@@ -23,7 +23,15 @@ import optax
 from jaxtyping import PyTree
 
 from jaxdnn.parity import float32, trajectory, widening
-from jaxdnn.parity.compare import PHASES, Divergence, Observation, largest_magnitude, under
+from jaxdnn.parity.compare import (
+    PHASES,
+    Divergence,
+    Observation,
+    difference_of,
+    largest_magnitude,
+    ratio,
+    under,
+)
 from jaxdnn.parity.mistakes import data, losses, optimizers
 from jaxdnn.parity.port import Port, take_step
 from jaxdnn.parity.runner import precision
@@ -43,6 +51,9 @@ for one step, as a schedule and a learning rate do, but not for twenty."""
 
 _MOST = 5
 """How many mistakes are looked for in one port."""
+
+_FAR = 10.0
+"""A tensor this far off, relatively, is wrong altogether; how much so does not count."""
 
 _EXPLAINS = 0.7
 """One of several mistakes in the layers must bring torch at least this much nearer to the port."""
@@ -318,15 +329,14 @@ def _untrained(question: Question) -> Found | None:
     if initial is None:
         return None
     frozen = tensor in source.header["frozen"]
-    names = {tensor}
+    names = set(under("param/", source.initial))
     for seen in itertools.islice(question.seen(), question.divergence.step + 1):
-        still = {
+        names &= {
             name
             for name, array in under("param/", seen).items()
             if np.array_equal(array, source.initial[f"param/{name}"])
             and not np.any(seen.get(f"grad/{name}", 0))
         }
-        names = (names | still) & still if frozen else names & still
     if tensor not in names:
         return None
     optimizer = _leaving_alone(question.port, names, source)
@@ -506,10 +516,9 @@ def _distance(torch: Observation, port: Observation) -> float:
             continue
         if port[key].shape != array.shape:
             return math.inf
-        size = largest_magnitude(port[key])
-        if size:
-            error = largest_magnitude(port[key] - array) / size
-            total += min(error, 10.0) if math.isfinite(error) else 10.0
+        furthest = float(np.max(difference_of(array, port[key]), initial=0.0))
+        size = float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
+        total += min(ratio(furthest, size), _FAR)
     return total
 
 
@@ -533,7 +542,7 @@ def _narrow(result: Result) -> Names:
     port = sides.double.port
     step = widening.widened(partial(take_step, port), "float32")
     single = sides.single._replace(step=jax.jit(step))
-    again = trajectory.compare(sides._replace(single=single), twins=True)
+    again = trajectory.compare(sides._replace(single=single), twins=True, model=True)
     if float32.beyond(again.carry.roundings):
         return Names()
     return Names(("reduced-precision",), "in float32 throughout, the port rounds as torch does")

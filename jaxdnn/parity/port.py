@@ -32,7 +32,7 @@ class State(NamedTuple):
 
     params: PyTree
     opt_state: optax.OptState
-    buffers: Mapping[str, Array]
+    buffers: Mapping[str, Any]
 
 
 Step = Callable[[State, Batch], tuple[State, StepInfo, Mapping[str, Array]]]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from jaxdnn.parity import states, widening
 from jaxdnn.parity.compare import Measured, Observation, under
@@ -154,7 +154,7 @@ def resume(runner: Runner, tensors: Mapping[str, np.ndarray], opt_state: optax.O
         opt_state = states.restore(
             jax.tree.map(partial(_cast, runner), opt_state),
             moments,
-            lambda arrays: jax.device_put(runner.port.from_torch(arrays)),
+            runner.port.from_torch,
             runner.layout.to_torch,
             like=params,
             tensors=_of_type(runner, tensors, "param/"),
@@ -261,13 +261,13 @@ def _first_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def _compared_buffers(runner: Runner, state: State) -> list[tuple[str, Array]]:
+def _compared_buffers(runner: Runner, state: State) -> list[tuple[str, Any]]:
     """None where the port takes no buffers: it then only carries torch's along."""
     return list(state.buffers.items()) if runner.port.stateful else []
 
 
 def _parameters(runner: Runner, tensors: Mapping[str, np.ndarray]) -> PyTree:
-    params = jax.device_put(runner.port.from_torch(_of_type(runner, tensors, "param/")))
+    params = jax.tree.map(_array, runner.port.from_torch(_of_type(runner, tensors, "param/")))
     wrong = {str(leaf.dtype) for leaf in jax.tree.leaves(params)} - {runner.dtype}
     if wrong:
         raise ValueError(
@@ -277,8 +277,15 @@ def _parameters(runner: Runner, tensors: Mapping[str, np.ndarray]) -> PyTree:
     return params
 
 
-def _buffers(runner: Runner, tensors: Mapping[str, np.ndarray]) -> dict[str, Array]:
-    return jax.device_put(_of_type(runner, tensors, "buffer/"))
+def _array(leaf: Any) -> Any:
+    # NumPy arrays stay as they are: a jitted function takes them faster than we could move them.
+    if not isinstance(leaf, np.ndarray):
+        return jnp.asarray(leaf)
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False)
+
+
+def _buffers(runner: Runner, tensors: Mapping[str, np.ndarray]) -> Arrays:
+    return _of_type(runner, tensors, "buffer/")
 
 
 def _of_type(runner: Runner, tensors: Mapping[str, np.ndarray], prefix: str) -> Arrays:
@@ -286,17 +293,17 @@ def _of_type(runner: Runner, tensors: Mapping[str, np.ndarray], prefix: str) -> 
     return {name: np.asarray(array, runner.dtype) for name, array in found.items()}
 
 
-def _cast_batch(runner: Runner, batch: Sequence[np.ndarray]) -> tuple[Array, ...]:
+def _cast_batch(runner: Runner, batch: Sequence[np.ndarray]) -> tuple[Any, ...]:
     return tuple(_cast(runner, np.asarray(array)) for array in batch)
 
 
-def _cast(runner: Runner, array: Any) -> Array:
+def _cast(runner: Runner, array: Any) -> Any:
     """Floats in the runner's type; counts, which schedules divide, as wide as those."""
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         return array
     array = np.asarray(array)
     if array.dtype.kind == "f":
-        return jax.device_put(array.astype(runner.dtype))
+        return array.astype(runner.dtype)
     if array.dtype == np.int32 and runner.dtype == "float64":
         array = array.astype(np.int64)
-    return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype))

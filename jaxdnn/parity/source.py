@@ -27,11 +27,17 @@ class Steps(Protocol):
     """What each step computed, one mapping of arrays a step.
 
     With ``samples``, float32 states too; with ``mistake``, what torch computes if its layers make
-    that mistake; with ``twins``, how far right runs are apart.
+    that mistake; with ``twins``, how far right runs are apart; with ``model``, what random rounding
+    does to the float32 states.
     """
 
     def __call__(
-        self, *, mistake: str | None = None, samples: bool = False, twins: bool = False
+        self,
+        *,
+        mistake: str | None = None,
+        samples: bool = False,
+        twins: bool = False,
+        model: bool = False,
     ) -> Iterator[Arrays]:
         """Run again from the first step."""
         ...
@@ -78,10 +84,14 @@ def live(run: "TorchRun", port: Port) -> Source:
     header = description.describe(run)
 
     def steps(
-        *, mistake: str | None = None, samples: bool = False, twins: bool = False
+        *,
+        mistake: str | None = None,
+        samples: bool = False,
+        twins: bool = False,
+        model: bool = False,
     ) -> Iterator[Arrays]:
         sampled = run if samples else dataclasses.replace(run, samples=0)
-        return training_run.steps(sampled, mistake=mistake, twins=twins)
+        return training_run.steps(sampled, mistake=mistake, twins=twins, model=model)
 
     return Source(
         header,
@@ -137,7 +147,11 @@ def recording(path: str | Path, *, name: str = "run", steps: int | None = None) 
         return {key: file.get_tensor(f"{name}/{step}/{key}") for key in found}
 
     def all_steps(
-        *, mistake: str | None = None, samples: bool = False, twins: bool = False
+        *,
+        mistake: str | None = None,
+        samples: bool = False,
+        twins: bool = False,
+        model: bool = False,
     ) -> Iterator[Arrays]:
         for step in numbered:
             yield read(step, lambda key: samples or not key.startswith("sample/"))

@@ -123,9 +123,9 @@ def restore(
         masked = _masks(tree, like)
         if masked is None:
             return tree
-        known = {name: np.asarray(a) for name, a in _covered(tree, to_torch, like).items()} | dict(
-            found
-        )
+        known = dict(found)
+        if known.keys() != tensors.keys():
+            known = {**_covered(tree, to_torch, like), **known}
         full = {
             name: np.asarray(known.get(name, np.zeros_like(array)), array.dtype)
             for name, array in tensors.items()

@@ -84,6 +84,7 @@ class Carry(NamedTuple):
       unread: outputs and activations that differ where the loss does not read them.
       resynchronised: the steps after which the port went on from torch's state, since torch's own
         twins had parted.
+      measured: whether torch's twins were there to measure rounding.
       undetermined: the step from which on nothing was compared, since the twins had parted and a
         state of the optimiser cannot be set to torch's; None if there is none.
     """
@@ -101,6 +102,7 @@ class Carry(NamedTuple):
     noise: Mapping[str, np.ndarray] = {}
     unread: frozenset[str] = frozenset()
     resynchronised: tuple[int, ...] = ()
+    measured: bool = False
     undetermined: int | None = None
 
 
@@ -149,6 +151,7 @@ def advance(
         actual=taken.seen,
         steps=carry.steps + 1,
         evidence=evidence,
+        measured=bool(measured.spread),
     )
     if measured.parted:
         if after.incomparable:

@@ -76,11 +76,8 @@ def follow(
         sides = result.sides
     if sides.single is None or result.differing:
         return result
-    if beyond := float32.beyond(result.carry.roundings):
-        # Rare and dear: the port's own program, each operation rounded at random.
-        modelled = compare(sides, twins=True, model=beyond).carry.roundings
-        roundings = result.carry.roundings._replace(model=modelled.model)
-        result = result._replace(carry=result.carry._replace(roundings=roundings))
+    if float32.beyond(result.carry.roundings) and not result.carry.roundings.model:
+        return compare(sides, twins=True, model=True)
     return result
 
 
@@ -108,7 +105,7 @@ def compare(
     twins: bool = False,
     mistake: str | None = None,
     steps: int | None = None,
-    model: frozenset[str] | None = None,
+    model: bool = False,
 ) -> Result:
     """Compare once.
 
@@ -117,7 +114,7 @@ def compare(
       twins: whether the spread of torch's twins is allowed for.
       mistake: one that torch's layers are to make.
       steps: at most this many.
-      model: tensors whose float32 rounding is modelled, instead of being measured.
+      model: whether torch is asked what random rounding does to its operations.
     """
     state = running.initial_state(sides.double, sides.initial)
     evidence = vacuity.no_evidence(sides.source.header, sides.initial)
@@ -125,7 +122,7 @@ def compare(
     if differing := _initial_differences(sides, state):
         return Result(sides, carry, differing)
     samples = sides.single is not None
-    recorded = sides.source.steps(samples=samples, mistake=mistake, twins=twins)
+    recorded = sides.source.steps(samples=samples, mistake=mistake, twins=twins, model=model)
     for arrays in _limited(recorded, steps):
         expected, measured, sampled = _split(arrays, twins=twins)
         batch = _port_batch(sides, carry, expected)
@@ -135,7 +132,7 @@ def compare(
         carry, differing = advance(sides, carry, expected, taken, measured)
         if differing:
             return Result(sides, carry, differing)
-        carry = _sample(sides, carry, before, sampled, model)
+        carry = _sample(sides, carry, before, sampled)
         if carry.undetermined is not None:
             break
     if mistake is None and steps is None and sides.port_batches is not None:
@@ -193,13 +190,7 @@ def _port_batch(sides: Sides, carry: Carry, expected: Observation) -> Sequence[n
     return sides.port_batches[carry.steps]
 
 
-def _sample(
-    sides: Sides,
-    carry: Carry,
-    before: Carry,
-    samples: list[Observation],
-    model: frozenset[str] | None,
-) -> Carry:
+def _sample(sides: Sides, carry: Carry, before: Carry, samples: list[Observation]) -> Carry:
     """Take in the float32 states of a step; ``before`` is the carry before it."""
     if sides.single is None:
         return carry
@@ -213,7 +204,7 @@ def _sample(
         }
         state = before.state.opt_state
         roundings = float32.sample_seen(
-            roundings, runners, comparable, state, step=before.steps, noise=carry.noise, model=model
+            roundings, runners, comparable, state, step=before.steps, noise=carry.noise
         )
     return carry._replace(roundings=roundings)
 

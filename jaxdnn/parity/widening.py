@@ -1,4 +1,4 @@
-"""A program evaluated with another arithmetic: wider types, or every operation rounded at random.
+"""A program evaluated in wider types.
 
 Much code is float32 inside whatever it is given: a softmax that casts, an embedding, a rotary
 table. What it computes then depends on the order of its sums, and a comparison in float64 would
@@ -7,7 +7,7 @@ differentiation, so that custom derivatives stay) with all floating-point types 
 
 The evaluator takes a *rule*, which computes one equation, and handles control flow itself:
 `widened` uses a rule that widens, `scalars_kept` one that leaves what is computed from scalars
-alone in float32, and `rounded` one that adds a random error to each result.
+alone in float32.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,21 +18,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
-from jaxtyping import Array, Float
 
 __all__ = [
     "Narrowing",
     "computes_scalars",
     "narrowings",
     "narrows",
-    "rounded",
     "rounded_constants",
     "scalars_kept",
     "widened",
 ]
 
-Rule = Callable[[Any, Sequence[Any], Any], list[Any]]
-"""``(equation, inputs, salt) -> outputs``; the salt tells the equations and iterations apart."""
+Rule = Callable[[Any, Sequence[Any]], list[Any]]
+"""``(equation, inputs) -> outputs``."""
 
 
 def widened(function: Callable[..., Any], dtype: Any = "float64") -> Callable[..., Any]:
@@ -54,7 +52,7 @@ def widened(function: Callable[..., Any], dtype: Any = "float64") -> Callable[..
       (0.0, 1e-06)
     """
     wide = jnp.dtype(dtype)
-    return _evaluated(function, lambda eqn, inputs, salt: _bind(eqn, inputs, wide), wide)
+    return _evaluated(function, lambda eqn, inputs: _bind(eqn, inputs, wide), wide)
 
 
 def scalars_kept(function: Callable[..., Any], *shapes: Any) -> Callable[..., Any]:
@@ -75,57 +73,15 @@ def scalars_kept(function: Callable[..., Any], *shapes: Any) -> Callable[..., An
         program, result = jax.make_jaxpr(function, return_shape=True)(*shapes)
     wide = jnp.dtype("float64")
 
-    def rule(eqn: Any, inputs: Sequence[Any], salt: Any) -> list[Any]:
+    def rule(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
         if any(_is_float(x) and x.dtype == wide for x in inputs):
             return _bind(eqn, [_of_type(x, wide) for x in inputs], wide)
         return _listed(eqn, eqn.primitive.bind(*inputs, **_params(eqn, None)))
 
     def evaluate(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
-        outputs = _run(program.jaxpr, program.consts, leaves, rule, None, None)
+        outputs = _run(program.jaxpr, program.consts, leaves, rule, None)
         return jax.tree.unflatten(jax.tree.structure(result), outputs)
-
-    return evaluate
-
-
-def rounded(function: Callable[..., Any], unit: float) -> Callable[..., Any]:
-    r"""The function in float64 with a random error in each operation (Monte Carlo arithmetic).
-
-    An elementwise operation gets a relative error of one unit, and a sum of :math:`n` terms an
-    error of :math:`\sqrt{n}` units of the sum of their magnitudes, which is what a sum in any
-    order rarely exceeds.
-
-    Args:
-      function: of arrays.
-      unit: the unit roundoff, :math:`2^{-24}` for float32.
-
-    Returns:
-      ``(seed, *arguments) -> results``.
-
-    Reference:
-      Parker, Monte Carlo Arithmetic, 1997; Higham and Mary, A New Approach to Probabilistic
-      Rounding Error Analysis, 2019.
-    """
-    wide = jnp.dtype("float64")
-
-    def rule(eqn: Any, inputs: Sequence[Any], salt: Any) -> list[Any]:
-        outputs = _bind(eqn, inputs, wide)
-        name = eqn.primitive.name
-        if name in _EXACT:
-            return outputs
-        terms = _terms(eqn)
-        if terms > 1:
-            magnitudes = _bind(eqn, [abs(x) if _is_float(x) else x for x in inputs], wide)
-        else:
-            magnitudes = outputs
-        scale = unit * terms**0.5
-        return [
-            y + scale * _noise(jnp.shape(y), salt + np.uint32(i)) * m if _is_float(y) else y
-            for i, (y, m) in enumerate(zip(outputs, magnitudes, strict=True))
-        ]
-
-    def evaluate(seed: Any, *args: Any) -> Any:
-        return _evaluated(function, rule, wide, jnp.asarray(seed, jnp.uint32))(*args)
 
     return evaluate
 
@@ -158,9 +114,11 @@ def narrowings(program: Any, *, below: int = 64) -> list[Narrowing]:
     found: dict[Narrowing, None] = {}
     for eqn in _equations(program.jaxpr):
         before, after = _bits(eqn.invars), _bits(eqn.outvars)
+        if eqn.primitive.name == "reduce_precision":
+            after = min(after, 1 + eqn.params["exponent_bits"] + eqn.params["mantissa_bits"])
         if 0 < after < below and (after < before or not before):
-            dtype = next(str(_aval(v).dtype) for v in eqn.outvars if _bits([v]) == after)
-            found[Narrowing(dtype, _line(eqn))] = None
+            dtypes = [str(_aval(v).dtype) for v in eqn.outvars if _bits([v]) == after]
+            found[Narrowing(dtypes[0] if dtypes else f"{after} bits", _line(eqn))] = None
     return list(found)
 
 
@@ -237,12 +195,10 @@ def _bits(variables: Any) -> int:
     return max((jnp.finfo(d).bits for d in floats), default=0)
 
 
-def _evaluated(
-    function: Callable[..., Any], rule: Rule, wide: Any, salt: Any = None
-) -> Callable[..., Any]:
+def _evaluated(function: Callable[..., Any], rule: Rule, wide: Any) -> Callable[..., Any]:
     def evaluate(*args: Any) -> Any:
         program, result = jax.make_jaxpr(function, return_shape=True)(*args)
-        outputs = _run(program.jaxpr, program.consts, jax.tree.leaves(args), rule, wide, salt)
+        outputs = _run(program.jaxpr, program.consts, jax.tree.leaves(args), rule, wide)
         return jax.tree.unflatten(jax.tree.structure(result), outputs)
 
     return evaluate
@@ -267,7 +223,7 @@ _CALLING = (
 
 
 def _run(
-    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule, wide: Any, salt: Any
+    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], rule: Rule, wide: Any
 ) -> list[Any]:
     """Evaluate a jaxpr by a rule; ``wide`` is the type of all floats, or None for their own."""
     values: dict[Any, Any] = {}
@@ -279,20 +235,23 @@ def _run(
 
     values.update(zip(jaxpr.constvars, (_of_type(c, wide) for c in consts), strict=True))
     values.update(zip(jaxpr.invars, (_of_type(a, wide) for a in args), strict=True))
-    for number, eqn in enumerate(jaxpr.eqns):
-        inputs, here = [read(v) for v in eqn.invars], _mixed(salt, number)
+    for eqn in jaxpr.eqns:
+        inputs = [read(v) for v in eqn.invars]
         name = eqn.primitive.name
+        if name in ("scan", "while") and wide is None:
+            # What is carried may become wider inside, so all of it is.
+            inputs = [_of_type(x, jnp.dtype("float64")) for x in inputs]
         if name == "scan":
-            outputs = _scan(eqn, inputs, rule, wide, here)
+            outputs = _scan(eqn, inputs, rule, wide)
         elif name == "while":
-            outputs = _while(eqn, inputs, rule, wide, here)
+            outputs = _while(eqn, inputs, rule, wide)
         elif name == "cond":
-            outputs = _cond(eqn, inputs, rule, wide, here)
+            outputs = _cond(eqn, inputs, rule, wide)
         elif name in _CALLING:
             inner = next(eqn.params[key] for key in _CALLS if key in eqn.params)
-            outputs = _run(*_opened(inner), inputs, rule, wide, here)
+            outputs = _run(*_opened(inner), inputs, rule, wide)
         else:
-            outputs = rule(eqn, inputs, here)
+            outputs = rule(eqn, inputs)
         values.update(zip(eqn.outvars, (_of_type(y, wide) for y in outputs), strict=True))
     return [read(v) for v in jaxpr.outvars]
 
@@ -302,51 +261,53 @@ def _opened(program: Any) -> tuple[Any, Sequence[Any]]:
     return (program.jaxpr, program.consts) if hasattr(program, "consts") else (program, ())
 
 
-def _scan(eqn: Any, inputs: list[Any], rule: Rule, wide: Any, salt: Any) -> list[Any]:
+def _scan(eqn: Any, inputs: list[Any], rule: Rule, wide: Any) -> list[Any]:
     params = eqn.params
     consts, carried = params["num_consts"], params["num_carry"]
     jaxpr, closed = _opened(params["jaxpr"])
 
     def body(carry: Any, xs: Any) -> Any:
-        number, rest = xs
-        args = [*inputs[:consts], *carry, *rest]
-        outputs = _run(jaxpr, closed, args, rule, wide, _mixed(salt, number))
+        outputs = _run(jaxpr, closed, [*inputs[:consts], *carry, *xs], rule, wide)
         return _like(outputs[:carried], carry), outputs[carried:]
 
-    numbers = jnp.arange(params["length"], dtype=jnp.uint32)
     start, xs = inputs[consts : consts + carried], inputs[consts + carried :]
     carry, ys = jax.lax.scan(
-        body, list(map(jnp.asarray, start)), (numbers, xs), params["length"], params["reverse"]
+        body, list(map(jnp.asarray, start)), xs, params["length"], params["reverse"]
     )
     return [*carry, *ys]
 
 
-def _while(eqn: Any, inputs: list[Any], rule: Rule, wide: Any, salt: Any) -> list[Any]:
+def _while(eqn: Any, inputs: list[Any], rule: Rule, wide: Any) -> list[Any]:
     params = eqn.params
     for_cond, for_body = params["cond_nconsts"], params["body_nconsts"]
     cond, body = _opened(params["cond_jaxpr"]), _opened(params["body_jaxpr"])
     in_cond, in_body = inputs[:for_cond], inputs[for_cond : for_cond + for_body]
     start = list(map(jnp.asarray, inputs[for_cond + for_body :]))
     return jax.lax.while_loop(
-        lambda carry: _run(*cond, [*in_cond, *carry], rule, wide, salt)[0],
-        lambda carry: _like(_run(*body, [*in_body, *carry], rule, wide, salt), carry),
+        lambda carry: _run(*cond, [*in_cond, *carry], rule, wide)[0],
+        lambda carry: _like(_run(*body, [*in_body, *carry], rule, wide), carry),
         start,
     )
 
 
-def _cond(eqn: Any, inputs: list[Any], rule: Rule, wide: Any, salt: Any) -> list[Any]:
+def _cond(eqn: Any, inputs: list[Any], rule: Rule, wide: Any) -> list[Any]:
     index, *args = inputs
     branches = [
-        partial(_branch, *_opened(branch), rule=rule, wide=wide, salt=salt)
+        partial(_branch, *_opened(branch), rule=rule, wide=wide)
         for branch in eqn.params["branches"]
     ]
-    return list(jax.lax.switch(jnp.asarray(index, jnp.int32), branches, *args))
+    # Where scalars are kept, one branch may return a wider number than another.
+    shapes = [jax.eval_shape(branch, *args) for branch in branches]
+    types = [jnp.result_type(*leaves) for leaves in zip(*shapes, strict=True)]
+
+    def alike(branch: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: [jnp.asarray(y, t) for y, t in zip(branch(*args), types, strict=True)]
+
+    return list(jax.lax.switch(jnp.asarray(index, jnp.int32), list(map(alike, branches)), *args))
 
 
-def _branch(
-    jaxpr: Any, consts: Sequence[Any], *args: Any, rule: Rule, wide: Any, salt: Any
-) -> list[Any]:
-    return _run(jaxpr, consts, args, rule, wide, salt)
+def _branch(jaxpr: Any, consts: Sequence[Any], *args: Any, rule: Rule, wide: Any) -> list[Any]:
+    return _run(jaxpr, consts, args, rule, wide)
 
 
 def _like(outputs: Sequence[Any], carry: Sequence[Any]) -> list[Any]:
@@ -390,12 +351,33 @@ def _params(eqn: Any, wide: Any) -> dict[str, Any]:
         dtype = params.get(key)
         if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
             params[key] = wide
+    if eqn.primitive.name in ("reduce", "reduce_window"):
+        return params | _widened_reducer(params, wide)
     operation = _SCATTERS.get(eqn.primitive.name)
     floats = bool(_bits(eqn.outvars))
     if operation is not None and floats and params.get("update_jaxpr") is not None:
         zero = jnp.zeros((), wide)
         params |= {"update_jaxpr": jax.make_jaxpr(operation)(zero, zero).jaxpr, "update_consts": ()}
     return params
+
+
+def _widened_reducer(params: dict[str, Any], wide: Any) -> dict[str, Any]:
+    """The program by which two numbers become one, for a wider type."""
+    given = params["jaxpr"]
+    jaxpr, consts = _opened(given)
+
+    def rule(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+        return _bind(eqn, inputs, wide)
+
+    def reducer(*args: Any) -> list[Any]:
+        return _run(jaxpr, consts or params.get("consts", ()), args, rule, wide)
+
+    numbers = [
+        jnp.zeros(_aval(v).shape, wide if _bits([v]) else _aval(v).dtype) for v in jaxpr.invars
+    ]
+    closed = jax.make_jaxpr(reducer)(*numbers)
+    changed = {"jaxpr": closed if hasattr(given, "consts") else closed.jaxpr}
+    return changed | ({"consts": tuple(closed.consts)} if "consts" in params else {})
 
 
 def _listed(eqn: Any, outputs: Any) -> list[Any]:
@@ -414,79 +396,3 @@ def _of_type(value: Any, wide: Any) -> Any:
     if wide is None or not _is_float(value) or value.dtype == wide:
         return value
     return jnp.asarray(value).astype(wide)
-
-
-_EXACT = frozenset(
-    (
-        *("abs", "and", "argmax", "argmin", "broadcast_in_dim", "clamp", "concatenate", "copy"),
-        *(
-            "convert_element_type",
-            "copy_p",
-            "dynamic_slice",
-            "dynamic_update_slice",
-            "eq",
-            "gather",
-        ),
-        *(
-            "expand_dims",
-            "floor",
-            "gather",
-            "ge",
-            "gt",
-            "iota",
-            "is_finite",
-            "le",
-            "lt",
-            "max",
-            "min",
-            "ne",
-        ),
-        *("neg", "not", "or", "optimization_barrier", "pad", "real", "reduce_and", "reduce_max"),
-        *("reduce_min", "reduce_or", "reduce_window_max", "reshape", "rev", "round", "scatter"),
-        *("select_n", "sign", "slice", "sort", "squeeze", "stop_gradient", "transpose"),
-    )
-)
-"""Operations that round nothing."""
-
-
-def _terms(eqn: Any) -> int:
-    """How many terms an element of the result sums."""
-    name, params = eqn.primitive.name, eqn.params
-    shapes: list[tuple[int, ...]] = [tuple(getattr(v.aval, "shape", ())) for v in eqn.invars]
-    if name == "dot_general":
-        (contracted, _), _ = params["dimension_numbers"]
-        return int(np.prod([shapes[0][axis] for axis in contracted], dtype=int))
-    if name == "conv_general_dilated":
-        spec = params["dimension_numbers"].rhs_spec
-        return int(np.prod(shapes[1], dtype=int)) // max(1, shapes[1][spec[0]])
-    if name in ("reduce_sum", "add_any", "cumsum", "cumlogsumexp", "reduce_window_sum"):
-        size = int(np.prod(eqn.outvars[0].aval.shape, dtype=int))
-        if name == "reduce_sum":
-            return max(1, int(np.prod(shapes[0], dtype=int)) // max(1, size))
-        if name == "reduce_window_sum":
-            return int(np.prod(params["window_dimensions"], dtype=int))
-        return 1 if name == "add_any" else int(shapes[0][params["axis"]])
-    if name in ("scatter-add", "scatter_add", "select_and_scatter_add"):
-        return max(1, int(np.prod(shapes[-1], dtype=int)))
-    return 1
-
-
-def _noise(shape: tuple[int, ...], salt: Any) -> Float[Array, "..."]:
-    """Numbers of mean 0 and variance 1, by a hash of their position: cheap to compile."""
-    position = jax.lax.iota(jnp.uint32, int(np.prod(shape, dtype=int))).reshape(shape)
-    bits = _mixed(_mixed(salt, position), 0x9E3779B9)
-    uniform = bits.astype(jnp.float64) / 2.0**32
-    return 12.0**0.5 * (uniform - 0.5)
-
-
-def _mixed(salt: Any, number: Any) -> Any:
-    """A hash of two numbers (Wang's integer hash); nothing where there is no salt."""
-    if salt is None:
-        return None
-    number = jnp.asarray(number).astype(jnp.uint32) if not isinstance(number, int) else number
-    bits = jnp.asarray(salt, jnp.uint32) * jnp.uint32(2654435761) + jnp.asarray(number, jnp.uint32)
-    bits = (bits ^ jnp.uint32(61)) ^ (bits >> 16)
-    bits = bits * jnp.uint32(9)
-    bits = bits ^ (bits >> 4)
-    bits = bits * jnp.uint32(0x27D4EB2D)
-    return bits ^ (bits >> 15)

@@ -104,10 +104,14 @@ def torch_source(side: TorchSide, samples: int) -> Source:
     from reference_torch.parity.trajectory import trajectory as observed
 
     def steps(
-        *, mistake: str | None = None, samples: bool = False, twins: bool = False
+        *,
+        mistake: str | None = None,
+        samples: bool = False,
+        twins: bool = False,
+        model: bool = False,
     ) -> Iterator[Arrays]:
         count = number if samples else 0
-        return observed(side.stepper(), side.batches, samples=count, twins=twins)
+        return observed(side.stepper(), side.batches, samples=count, twins=twins, model=model)
 
     number = samples
     header = {
@@ -126,7 +130,7 @@ def verify_case(
     data: MNIST | None = None,
     precisions: Sequence[str] = ("float64", "float32"),
     steps: int = 500,
-    samples: int = 64,
+    samples: int = 32,
     recording: Path | None = None,
     with_forms: bool = True,
 ) -> Outcome:
@@ -180,7 +184,7 @@ def record(
 
     def steps_of(row: str, run: Source) -> Iterator[Arrays]:
         on_row(row)
-        yield from run.steps(samples=True, twins=True)
+        yield from run.steps(samples=True, twins=True, model=True)
 
     runs = {}
     for row in rows:

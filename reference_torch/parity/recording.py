@@ -77,7 +77,10 @@ def record(path: str | Path, run: TorchRun) -> None:
       >>> file.stat().st_size > 1000
       True
     """
-    write(path, {"run": Recorded(describe(run), initial_arrays(run), steps(run, twins=True))})
+    write(
+        path,
+        {"run": Recorded(describe(run), initial_arrays(run), steps(run, twins=True, model=True))},
+    )
 
 
 def write(path: str | Path, runs: Mapping[str, Recorded]) -> None:

@@ -51,7 +51,7 @@ class TorchRun:
     before_step: Callable[[list[nn.Parameter]], object] | None = None
     accumulate: int = 1
     activations: Sequence[str] = ()
-    samples: int = 64
+    samples: int = 32
 
     def __post_init__(self) -> None:
         if not len(self.batches):
@@ -177,7 +177,9 @@ def initial_draws(init: Callable[[], nn.Module], *, seed: int) -> Iterator[Array
         yield {name: as_array(param) for name, param in module.named_parameters()}
 
 
-def steps(run: TorchRun, *, mistake: str | None = None, twins: bool = False) -> Iterator[Arrays]:
+def steps(
+    run: TorchRun, *, mistake: str | None = None, twins: bool = False, model: bool = False
+) -> Iterator[Arrays]:
     """Train, observed as by `reference_torch.parity.trajectory.trajectory`.
 
     Args:
@@ -185,6 +187,7 @@ def steps(run: TorchRun, *, mistake: str | None = None, twins: bool = False) -> 
         Python are as they were before the first one.
       mistake: mistakes of `reference_torch.parity.mistakes` that the layers are to make.
       twins: whether the spread of right runs is measured.
+      model: whether the float32 states hold what random rounding does.
 
     Yields:
       The arrays of each step.
@@ -194,7 +197,10 @@ def steps(run: TorchRun, *, mistake: str | None = None, twins: bool = False) -> 
         a closure.
     """
     stepper = _ModuleStepper(run)
-    yield from trajectory(stepper, run.batches, samples=run.samples, mistake=mistake, twins=twins)
+    samples = run.samples
+    yield from trajectory(
+        stepper, run.batches, samples=samples, mistake=mistake, twins=twins, model=model
+    )
 
 
 class _ModuleStepper:

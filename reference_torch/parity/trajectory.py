@@ -7,7 +7,8 @@ Every step is a flat mapping of NumPy arrays:
 - ``slope/output``, ``slope/activation/…``: the derivative of the loss by these;
 - ``spread/…``, ``noise/…``, ``parted``: what the twins show, see `reference_torch.parity.twins`;
 - ``sample/N/state/…``, ``sample/N/float64/…``, ``sample/N/float32/…``, at some steps: a state in
-  float32, and what one step from it gives in either precision.
+  float32, and what one step from it gives in either precision; ``sample/N/model/…``: the sum of the
+  squared errors that random rounding causes, see `reference_torch.parity.rounding`.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ import torch
 
 from reference_torch.parity import mistakes
 from reference_torch.parity.kinks import Kinks
+from reference_torch.parity.rounding import Rounding
 from reference_torch.parity.stepper import Arrays, Batch, Stepper, as_array
 from reference_torch.parity.twins import Twins
 
@@ -37,6 +39,7 @@ def trajectory(
     samples: int = 0,
     mistake: str | None = None,
     twins: bool = False,
+    model: bool = False,
 ) -> Iterator[Arrays]:
     """Train in float64, and take a step in both precisions from some states along the way.
 
@@ -52,6 +55,7 @@ def trajectory(
       mistake: a mistake of `reference_torch.parity.mistakes` that the layers are to make; there are
         then no float32 states.
       twins: whether the spread of right runs is measured beside it.
+      model: whether the float32 states hold what random rounding does.
 
     Yields:
       The arrays of each step.
@@ -66,7 +70,9 @@ def trajectory(
         found: Arrays = {}
         if mistake is None and i in chosen:
             for n in range(copies):
-                sample, kinked = _sample(stepper, batch, i, perturbation=n, watch=kinked)
+                sample, kinked = _sample(
+                    stepper, batch, i, perturbation=n, watch=kinked, model=model
+                )
                 found |= {f"sample/{n}/{key}": array for key, array in sample.items()}
         with mistakes.made(mistake):
             seen = stepper.step(batch, i)
@@ -75,7 +81,7 @@ def trajectory(
 
 
 def _sample(
-    stepper: Stepper, batch: Batch, number: int, *, perturbation: int, watch: bool
+    stepper: Stepper, batch: Batch, number: int, *, perturbation: int, watch: bool, model: bool
 ) -> tuple[Arrays, bool]:
     """One step in both precisions, from the state of the stepper rounded to float32.
 
@@ -107,6 +113,14 @@ def _sample(
         batch = tuple(np.resize(array[:rows], np.shape(array)) for array in batch)
     found = {f"state/{key}": array for key, array in state.items()}
     found |= {f"float64/{key}": array for key, array in oracle.items()}
+    if model:
+        rounded = copy.deepcopy(single)
+        rounded.cast(torch.float64)
+        with Rounding(1000 * number + perturbation):
+            seen = rounded.step(batch, number)
+        for key, array in oracle.items():
+            if array.dtype.kind == "f" and not key.startswith(("batch/", "slope/")):
+                found[f"model/{key}"] = np.sum(np.square(seen[key] - array))
     found |= {f"float32/{key}": array for key, array in single.step(batch, number).items()}
     return found, kinks is not None and kinks.watched
 

@@ -77,7 +77,7 @@ class Twins:
         self._find_noise(seen, [*observed, permuted])
         self._take_noise_from_run()
         for key, array in seen.items():
-            if array.dtype.kind != "f" or key.startswith("batch/"):
+            if array.dtype.kind != "f" or key.startswith(("batch/", "slope/")):
                 continue
             sides = [*observed] if key.startswith(_BY_ROW) else [*observed, permuted]
             outside = ~self._mask(key, array)
@@ -197,6 +197,8 @@ def _magnitude(array: np.ndarray) -> float:
 
 
 def _distance(one: np.ndarray, other: np.ndarray, where: np.ndarray | None) -> float:
-    if where is None or where.all():
-        return float(np.max(np.abs(one - other), initial=0.0))
-    return float(np.max(np.abs(one - other), initial=0.0, where=where))
+    with np.errstate(invalid="ignore", over="ignore"):
+        distance = np.abs(one - other)
+    # Where a number is not finite, nothing is known of rounding, and nothing is allowed for it.
+    counted = np.isfinite(distance) if where is None else np.isfinite(distance) & where
+    return float(np.max(distance, initial=0.0, where=counted))

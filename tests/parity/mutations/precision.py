@@ -25,16 +25,16 @@ from tests.parity.mutations.ports import mse, regression, two_layers
 # fmt: off
 
 PRECISION = of_kind("precision", (
-    row("bfloat16-inside", "0 output", "reduced-precision", regression,
+    row("bfloat16-inside", "* output", "reduced-precision", regression,
         apply=two_layers(lambda x: jnp.tanh(x.astype(jnp.bfloat16)).astype(x.dtype))),
-    row("float16-product", "0 output", "reduced-precision", regression,
+    row("float16-product", "* output", "reduced-precision", regression,
         apply=two_layers(lambda x: jnp.tanh(x).astype(jnp.float16).astype(x.dtype))),
-    row("float32-inputs", "0 output", "reduced-precision", regression,
+    row("bfloat16-inputs", "* output", "reduced-precision", regression,
         apply=lambda params, x: two_layers(jnp.tanh)(
-            params, (x.astype(jnp.float32) / 3).astype(x.dtype) * 3)),
-    row("float32-loss", "0 loss", "reduced-precision", regression,
-        loss=lambda x, y: mse(x.astype(jnp.float32), y.astype(jnp.float32))),
-    row("bfloat16-moment", "0 optimizer exp_avg", "reduced-precision", adam(),
+            params, (x.astype(jnp.bfloat16) / 3).astype(x.dtype) * 3)),
+    row("float16-loss", "* loss", "reduced-precision", regression,
+        loss=lambda x, y: mse(x.astype(jnp.float16), y.astype(jnp.float16)).astype(x.dtype)),
+    row("bfloat16-moment", "* optimizer exp_avg", ("reduced-precision", None), adam(),
         optimizer=optax.adam(0.01, mu_dtype=jnp.bfloat16)),
     # Nothing is converted: the constant itself has been rounded.
     row("float32-constant", "0 loss", None,
@@ -51,7 +51,7 @@ PRECISION = of_kind("precision", (
         loss=naive_cross_entropy),
     row("log-of-softmax", "* loss", None, partial(far_logits, 100.0), loss=log_of_softmax),
     # 1 - p has few digits left where p is near 1.
-    row("log-of-one-minus", "* loss", None,
+    row("log-of-one-minus", "* grad weight", None,
         partial(logits, nn.BCEWithLogitsLoss(), losses.bce_with_logits, scale=5.0),
         loss=naive_logits),
     # flax takes E[x^2] - E[x]^2.
