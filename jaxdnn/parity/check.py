@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from jaxdnn import torch_compat
 from jaxdnn.parity import naming, trajectory, verdict
 from jaxdnn.parity.port import Arrays, Port
+from jaxdnn.parity.progress import reporting
 from jaxdnn.parity.report import Report
 from jaxdnn.parity.source import Batches, Source, live, recording
 
@@ -47,6 +48,7 @@ def check_port(
     accumulate: int = 1,
     samples: int = 32,
     name: bool | float = True,
+    progress: bool | None = None,
 ) -> Report:
     r"""Train a torch network and its JAX port side by side, and report whether they agree.
 
@@ -87,6 +89,7 @@ def check_port(
       accumulate: batches whose gradients torch sums before a step.
       samples: how many float32 states to compare.
       name: whether to look for the mistake in the catalogue, or for how many seconds.
+      progress: whether to show a progress bar; by default on a terminal and in a notebook.
 
     Returns:
       A `Report`. The module, the optimiser and the scheduler are trained themselves, and afterwards
@@ -143,9 +146,10 @@ def check_port(
     )
     if port_batches is not None:
         port_batches = _limited(port_batches, steps)
-    return evaluate(
-        live(run, port), port, precisions=precisions, port_batches=port_batches, name=name
-    )
+    with reporting(progress):
+        return evaluate(
+            live(run, port), port, precisions=precisions, port_batches=port_batches, name=name
+        )
 
 
 def assert_port(*args: Any, **kwargs: Any) -> None:
@@ -176,6 +180,7 @@ def replay(
     activations: Callable[[PyTree, Array], Mapping[str, Array]] | None = None,
     stateful: bool = False,
     port_batches: Batches | None = None,
+    progress: bool | None = None,
 ) -> Report:
     """Compare a port with a recorded torch run; torch need not be installed.
 
@@ -193,6 +198,7 @@ def replay(
       activations: of the submodules that were recorded.
       stateful: whether ``apply`` takes and returns buffers.
       port_batches: the port's own batches; by default the recorded ones.
+      progress: whether to show a progress bar; by default on a terminal and in a notebook.
 
     Returns:
       A `Report`.
@@ -206,7 +212,8 @@ def replay(
     if port_batches is not None:
         port_batches = _limited(port_batches, steps)
     source = recording(file, steps=steps)
-    return evaluate(source, port, precisions=precisions, port_batches=port_batches)
+    with reporting(progress):
+        return evaluate(source, port, precisions=precisions, port_batches=port_batches)
 
 
 def _limited(batches: Batches, steps: int | None) -> Batches:

@@ -34,6 +34,7 @@ from jaxdnn.parity.compare import (
 )
 from jaxdnn.parity.mistakes import data, losses, optimizers
 from jaxdnn.parity.port import Port, take_step
+from jaxdnn.parity.progress import tracked
 from jaxdnn.parity.runner import precision
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.trajectory import Result
@@ -487,7 +488,7 @@ def _promising(question: Question, candidates: list[str]) -> list[str]:
         return candidates
     base = _distance(next(question.seen()), port)
     distances = {}
-    for mistake in candidates:
+    for mistake in tracked(candidates, len(candidates), "Looking for the mistake"):
         if time.monotonic() > question.deadline:
             raise _OutOfTimeError
         made = "+".join((*question.made, mistake))

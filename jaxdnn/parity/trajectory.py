@@ -18,6 +18,7 @@ from jaxdnn.parity import float32, vacuity
 from jaxdnn.parity import runner as running
 from jaxdnn.parity.compare import Divergence, Errors, Measured, Observation, compare_step, under
 from jaxdnn.parity.port import Arrays, Port, State
+from jaxdnn.parity.progress import tracked
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.stepwise import Carry, Sides, advance, is_comparable, other_shape, take
 
@@ -123,7 +124,9 @@ def compare(
         return Result(sides, carry, differing)
     samples = sides.single is not None
     recorded = sides.source.steps(samples=samples, mistake=mistake, twins=twins, model=model)
-    for arrays in _limited(recorded, steps):
+    number = sides.source.header["steps"] if steps is None else steps
+    what = "with torch's twins" if twins else "with torch"
+    for arrays in tracked(_limited(recorded, steps), number, f"Comparing {what}"):
         expected, measured, sampled = _split(arrays, twins=twins)
         batch = _port_batch(sides, carry, expected)
         if batch is None:

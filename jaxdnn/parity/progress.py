@@ -1,0 +1,49 @@
+"""A progress bar on a terminal or in a notebook, for comparisons that take a while."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import TypeVar
+
+__all__ = ["reporting", "tracked"]
+
+T = TypeVar("T")
+
+_REPORTS: ContextVar[bool] = ContextVar("reports", default=False)
+
+
+@contextlib.contextmanager
+def reporting(wanted: bool | None) -> Iterator[None]:
+    """Show progress inside the context.
+
+    Args:
+      wanted: None for wherever somebody looks: on a terminal, or in a notebook.
+    """
+    if wanted is None:
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        wanted = console.is_terminal or console.is_jupyter
+    token = _REPORTS.set(wanted)
+    try:
+        yield
+    finally:
+        _REPORTS.reset(token)
+
+
+def tracked(items: Iterable[T], total: int | None, description: str) -> Iterator[T]:
+    """The items, with a bar that vanishes at the end, where progress is shown.
+
+    Args:
+      items: to go through.
+      total: how many there are, if that is known.
+      description: what is done.
+    """
+    if not _REPORTS.get():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(items, description, total, console=console, transient=True)
