@@ -59,9 +59,11 @@ def checked(
     paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     leaves = [np.asarray(leaf) for _, leaf in paths]
 
+    def in_numpy(tree: PyTree) -> Arrays:
+        return {name: np.asarray(array) for name, array in to_torch(tree).items()}
+
     def returned(leaves: list[np.ndarray]) -> Arrays:
-        back = to_torch(jax.tree.unflatten(structure, leaves))
-        return {name: np.asarray(array) for name, array in back.items()}
+        return in_numpy(jax.tree.unflatten(structure, leaves))
 
     back = returned(leaves)
     only_port = []
@@ -77,7 +79,7 @@ def checked(
         and (back[name].shape != array.shape or not np.allclose(back[name], array, 1e-12, 1e-12))
     )
     missing = tuple(name for name in shapes if name not in back)
-    return Layout(to_torch, missing, tuple(only_port), changed)
+    return Layout(in_numpy, missing, tuple(only_port), changed)
 
 
 def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int, ...]]) -> Layout:

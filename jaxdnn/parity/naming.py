@@ -29,6 +29,7 @@ from jaxdnn.parity.compare import (
     Observation,
     difference_of,
     largest_magnitude,
+    phase_index,
     ratio,
     under,
 )
@@ -486,7 +487,8 @@ def _promising(question: Question, candidates: list[str]) -> list[str]:
     port = _port_step(question)
     if port is None:
         return candidates
-    base = _distance(next(question.seen()), port)
+    phase = question.divergence.phase
+    base = _distance(next(question.seen()), port, phase)
     distances = {}
     for mistake in tracked(candidates, len(candidates), "Looking for the mistake"):
         if time.monotonic() > question.deadline:
@@ -496,7 +498,7 @@ def _promising(question: Question, candidates: list[str]) -> list[str]:
             seen = next(question.source.steps(mistake=made))
         except (TypeError, ValueError, RuntimeError, IndexError):
             continue  # shapes that the network or its loss does not accept
-        distance = _distance(seen, port)
+        distance = _distance(seen, port, phase)
         if distance < _EXPLAINS * base:
             distances[mistake] = distance
     return sorted(distances, key=lambda mistake: distances[mistake])
@@ -507,13 +509,14 @@ def _port_step(question: Question) -> Observation | None:
     return trajectory.first_step(question.sides)
 
 
-def _distance(torch: Observation, port: Observation) -> float:
-    """Of outputs, activations, the loss and gradients, relative to each one's size."""
+def _distance(torch: Observation, port: Observation, phase: str) -> float:
+    """Of what a step has computed up to a phase, relative to each tensor's size.
+
+    What comes later may be off by other mistakes.
+    """
     total = 0.0
     for key, array in torch.items():
-        if key.partition("/")[0] not in ("activation", "output", "loss", "grad", "buffer"):
-            continue
-        if key not in port:
+        if key not in port or not PHASES.index("batch") < phase_index(key) <= PHASES.index(phase):
             continue
         if port[key].shape != array.shape:
             return math.inf

@@ -1,6 +1,7 @@
 """A progress bar on a terminal or in a notebook, for comparisons that take a while."""
 
 import contextlib
+import random
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
@@ -20,8 +21,11 @@ def reporting(wanted: bool | None) -> Iterator[None]:
       wanted: None for wherever somebody looks: on a terminal, or in a notebook.
     """
     if wanted is None:
+        # Importing rich draws from Python's generator, which is the caller's.
+        state = random.getstate()
         from rich.console import Console
 
+        random.setstate(state)
         console = Console(stderr=True)
         wanted = console.is_terminal or console.is_jupyter
     token = _REPORTS.set(wanted)

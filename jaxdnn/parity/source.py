@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches", "Source", "Steps", "live", "recorded_runs", "recording"]
 
-Batches = Sequence[tuple[np.ndarray, np.ndarray]]
+Batches = Sequence[tuple[Any, Any]]
 
 
 class Steps(Protocol):
@@ -82,6 +82,7 @@ def live(run: "TorchRun", port: Port) -> Source:
             )
         run = dataclasses.replace(run, activations=tuple(names))
     header = description.describe(run)
+    training_run.require_repeatable(run)
 
     def steps(
         *,

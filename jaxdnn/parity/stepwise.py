@@ -9,6 +9,7 @@ import numpy as np
 from jaxdnn.parity import float32, vacuity
 from jaxdnn.parity import runner as running
 from jaxdnn.parity.compare import (
+    SPREADS,
     Divergence,
     Errors,
     Measured,
@@ -271,7 +272,8 @@ def _more_than_noise(
         if key in expected and key in actual:
             excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
             at = index_of_largest(excess)
-            if not excess[at] <= vacuity.ROUNDING * scale:
+            allowed = max(vacuity.ROUNDING * scale, SPREADS * measured.spread.get(key, 0.0))
+            if not excess[at] <= allowed:
                 values = expected[key][at], actual[key][at]
                 error = float(excess[at]) / scale
                 found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))

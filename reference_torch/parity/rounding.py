@@ -1,4 +1,4 @@
-r"""What float32 rounding may do to a step of torch: every operation rounded at random.
+r"""What rounding may do to a step of torch: every operation rounded at random.
 
 In float64, each operation's result gets a random error (Monte Carlo arithmetic): one unit of the
 result for an elementwise operation; for a sum of :math:`n` terms :math:`\sqrt{n}` units of the sum
@@ -19,10 +19,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-__all__ = ["Rounding"]
+__all__ = ["FLOAT32", "FLOAT64", "Rounding"]
 
-_UNIT = 2.0**-24
-"""The unit roundoff of float32."""
+FLOAT32 = 2.0**-24
+FLOAT64 = 2.0**-53
+"""The unit roundoffs: the largest relative error of one rounding."""
 
 _EXACT = {
     *("abs", "alias", "amax", "amin", "argmax", "arange", "bernoulli", "cat", "clamp", "clone"),
@@ -46,21 +47,23 @@ _LINEAR = {
 
 
 class Rounding(TorchDispatchMode):
-    """Adds the error of a float32 rounding to each operation in float64.
+    """Adds the error of a rounding to each operation in float64.
 
     Args:
       seed: of the errors.
+      unit: the unit roundoff.
 
     Example:
       >>> x = torch.rand(10_000, dtype=torch.float64)
-      >>> with Rounding(0):
+      >>> with Rounding(0, FLOAT32):
       ...     y = x.sum()
       >>> 1e-8 < abs(y / x.sum() - 1) < 1e-4
       tensor(True)
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, unit: float) -> None:
         super().__init__()
+        self._unit = unit
         self._generator = torch.Generator().manual_seed(seed)
 
     def __torch_dispatch__(
@@ -81,7 +84,7 @@ class Rounding(TorchDispatchMode):
         for number, (result, size) in enumerate(zip(tree_flatten(results)[0], sizes, strict=True)):
             if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
                 terms = _terms(kind, inputs, result, number)
-                self._disturb(result, size, _UNIT * math.sqrt(terms))
+                self._disturb(result, size, self._unit * math.sqrt(terms))
         return results
 
     def _disturb(self, result: torch.Tensor, size: torch.Tensor, unit: float) -> None:

@@ -9,6 +9,7 @@ Putting in exchanges the storage of tensors and copies no numbers.
 import contextlib
 import copy
 import random
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -171,7 +172,13 @@ def _deep(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         trained = value.requires_grad and value.is_leaf
         return value if trained else value.detach().clone()
-    if type(value) in (list, set, tuple):
+    if isinstance(value, torch.Generator):
+        generator = torch.Generator(value.device)
+        generator.set_state(value.get_state())
+        return generator
+    if isinstance(value, _CHANGING):
+        return copy.deepcopy(value)
+    if type(value) in (list, set, tuple, deque):
         return type(value)(_deep(item) for item in value)
     if isinstance(value, dict):
         found = copy.copy(value)
@@ -212,6 +219,9 @@ def _fields(part: Any) -> dict[str, Any]:
     """The attributes that are state, without hooks and the links between the objects."""
     return {k: v for k, v in vars(part).items() if k not in _LINKS and not k.endswith("_hooks")}
 
+
+_CHANGING = (np.ndarray, np.random.Generator, np.random.RandomState, random.Random, bytearray)
+"""Types that a module may keep, and change in place."""
 
 _LINKS = ("state", "param_groups", "optimizer", "_schedulers")
 

@@ -16,7 +16,15 @@ from reference_torch.parity.stepper import Arrays, Batch, as_array, as_tensors
 from reference_torch.parity.trajectory import arithmetic, trajectory, undisturbed
 from reference_torch.parity.widening import Widening
 
-__all__ = ["TorchRun", "call_before_step", "initial_arrays", "initial_draws", "objects_of", "steps"]
+__all__ = [
+    "TorchRun",
+    "call_before_step",
+    "initial_arrays",
+    "initial_draws",
+    "objects_of",
+    "require_repeatable",
+    "steps",
+]
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class TorchRun:
     module: nn.Module
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     optimizer: torch.optim.Optimizer
-    batches: Sequence[tuple[np.ndarray, np.ndarray]]
+    batches: Sequence[tuple[Any, Any]]
     scheduler: Any = None
     steps_per_epoch: int = 1
     before_step: Callable[[list[nn.Parameter]], object] | None = None
@@ -118,6 +126,27 @@ def _require_pair(batch: Any) -> None:
                 f"{type(array).__name__}. For a network of several inputs, give one that takes "
                 "them out of a single array."
             )
+
+
+def require_repeatable(run: TorchRun) -> None:
+    """Take the first step twice from one state.
+
+    Raises:
+      ValueError: the two differ, so something that the step changes was not set back.
+    """
+    observed = []
+    for _ in range(2):
+        stepper = _ModuleStepper(run)
+        stepper.cast(torch.float64)
+        observed.append(stepper.step(run.batches[0], 0))
+    first, second = observed
+    if any(not np.array_equal(first[key], second[key], equal_nan=True) for key in first):
+        raise ValueError(
+            "The torch run cannot be repeated: its first step, taken twice from one state, gives "
+            "other numbers. Something that it changes lies outside the module, the optimiser and "
+            "the scheduler, as a counter that torch_before_step keeps; make it an attribute of the "
+            "module."
+        )
 
 
 def call_before_step(run: TorchRun, params: list[nn.Parameter]) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from reference_torch.parity import mistakes
 from reference_torch.parity.kinks import Kinks
-from reference_torch.parity.rounding import Rounding
+from reference_torch.parity.rounding import FLOAT32, Rounding
 from reference_torch.parity.stepper import Arrays, Batch, Stepper, as_array
 from reference_torch.parity.twins import Twins
 
@@ -116,7 +116,7 @@ def _sample(
     if model:
         rounded = copy.deepcopy(single)
         rounded.cast(torch.float64)
-        with Rounding(1000 * number + perturbation):
+        with Rounding(1000 * number + perturbation, FLOAT32):
             seen = rounded.step(batch, number)
         for key, array in oracle.items():
             if array.dtype.kind == "f" and not key.startswith(("batch/", "slope/")):

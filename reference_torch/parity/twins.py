@@ -1,10 +1,11 @@
 r"""How far two right runs are apart: torch beside torch.
 
-Rounding differs between two right runs: their sums are taken in another order. How far that takes
-them apart depends on the network, the tensor and the step, so it is measured. Beside the run, three
-more train whose parameters begin one unit in the last place away, in a random direction each; one
-of them also takes the rows of every batch in another order. For each tensor, the largest distance
-between a twin and the run is its *spread*.
+Rounding differs between two right runs: they take their sums in another order, and their
+exponentials from another library. How far that takes them apart depends on the network, the tensor
+and the step, so it is measured. Beside the run, three more train whose parameters begin one unit in
+the last place away, in a random direction each, and whose operations are rounded at random
+(`reference_torch.parity.rounding`). For each tensor, the largest distance between a twin and the
+run is its *spread*.
 
 A port may be further off than the twins by a factor. If rounding grows along one direction, as it
 does where it grows much, both the port's distance and each twin's are the absolute values of
@@ -18,11 +19,12 @@ take them from the run, so that the spread of everything else does not include t
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from reference_torch.parity.rounding import FLOAT64, Rounding
 from reference_torch.parity.stepper import Arrays, Batch, Stepper
 
 __all__ = ["Twins"]
@@ -37,10 +39,6 @@ _PARTED = 1e-9
 """Twins further apart than this, relative to a parameter's largest magnitude, are set back to the
 run: seven digits of rounding have grown by themselves, and the rest would follow."""
 
-_SAME_ROWS = 1e-9
-"""Relative: if the order of a batch's rows changes more than this, the rows are not independent
-examples, and the order stays."""
-
 
 class Twins:
     """Runs beside a run that differ from it by rounding.
@@ -54,7 +52,6 @@ class Twins:
         self._spread: dict[str, float] = {}
         self._noise: dict[str, np.ndarray] = {}
         self._largest = 0.0
-        self._permutes: bool | None = None  # until it has been tried
         self._restart(0)
 
     def _restart(self, number: int) -> None:
@@ -72,16 +69,17 @@ class Twins:
           ``spread/…`` for each tensor, ``noise/…``, a mask for each parameter that has noise, and
           ``parted`` if the twins were set back to the run after this step.
         """
-        observed = [twin.step(batch, number) for twin in self._twins[1:]]
-        permuted = self._permuted_step(batch, number, seen)
-        self._find_noise(seen, [*observed, permuted])
+        observed = []
+        for i, twin in enumerate(self._twins):
+            with Rounding(number * _TWINS + i, FLOAT64):
+                observed.append(twin.step(batch, number))
+        self._find_noise(seen, observed)
         self._take_noise_from_run()
         for key, array in seen.items():
             if array.dtype.kind != "f" or key.startswith(("batch/", "slope/")):
                 continue
-            sides = [*observed] if key.startswith(_BY_ROW) else [*observed, permuted]
             outside = ~self._mask(key, array)
-            furthest = max(_distance(side[key], array, outside) for side in sides)
+            furthest = max(_distance(side[key], array, outside) for side in observed)
             self._spread[key] = max(self._spread.get(key, 0.0), furthest)
         found: Arrays = {f"spread/{k}": np.asarray(v) for k, v in self._spread.items()}
         found |= {f"noise/{k}": mask for k, mask in self._noise.items() if mask.any()}
@@ -89,26 +87,6 @@ class Twins:
             found["parted"] = np.asarray(True)
             self._spread = {}
             self._restart(number + 1)
-        return found
-
-    def _permuted_step(self, batch: Batch, number: int, seen: Arrays) -> Arrays:
-        """The first twin's step, on the rows of the batch in another order where that is right."""
-        twin, rows = self._twins[0], _rows(batch)
-        if self._permutes is False or not rows:
-            return twin.step(batch, number)
-        order = np.random.default_rng(number).permutation(rows)
-        reordered = tuple(np.asarray(array)[order] for array in batch)
-        if self._permutes:
-            return twin.step(reordered, number)
-        trial = copy.deepcopy(twin)
-        try:
-            found = trial.step(reordered, number)
-        except (RuntimeError, ValueError, IndexError):
-            found = None
-        self._permutes = found is not None and _same_up_to_order(seen, found)
-        if found is None or not self._permutes:
-            return twin.step(batch, number)
-        self._twins[0] = trial
         return found
 
     def _find_noise(self, seen: Arrays, others: Sequence[Arrays]) -> None:
@@ -152,9 +130,6 @@ class Twins:
         return any(relative(k) > _PARTED for k in self._spread if k.startswith("param/"))
 
 
-_BY_ROW = ("output", "activation/")
-
-
 def _parameter(key: str) -> str:
     """The parameter that a tensor belongs to, ``0.weight`` of ``optimizer/0.weight/exp_avg``."""
     phase, _, name = key.partition("/")
@@ -174,31 +149,8 @@ def _moved(stepper: Stepper, *, seed: int) -> Stepper:
     return twin
 
 
-def _rows(batch: Batch) -> int:
-    """The number of examples, if it is the length of every array of the batch."""
-    lengths = {np.shape(array)[0] if np.ndim(array) else 0 for array in batch}
-    rows = lengths.pop() if len(lengths) == 1 else 0
-    return rows if rows > 1 else 0
-
-
-def _same_up_to_order(seen: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
-    keys = [key for key in seen if key == "loss" or key.startswith(("grad/", "buffer/"))]
-    largest = max((_magnitude(seen[key]) for key in keys if key.startswith("grad/")), default=0.0)
-
-    def same(key: str) -> bool:
-        scale = largest if key.startswith("grad/") else _magnitude(seen[key])
-        return _distance(other[key], seen[key], None) <= _SAME_ROWS * scale
-
-    return all(map(same, keys))
-
-
-def _magnitude(array: np.ndarray) -> float:
-    return float(np.max(np.abs(array), initial=0.0))
-
-
-def _distance(one: np.ndarray, other: np.ndarray, where: np.ndarray | None) -> float:
+def _distance(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
         distance = np.abs(one - other)
     # Where a number is not finite, nothing is known of rounding, and nothing is allowed for it.
-    counted = np.isfinite(distance) if where is None else np.isfinite(distance) & where
-    return float(np.max(distance, initial=0.0, where=counted))
+    return float(np.max(distance, initial=0.0, where=np.isfinite(distance) & where))

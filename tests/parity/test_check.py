@@ -316,6 +316,85 @@ def test_float32_inside_a_port_that_is_given_float64_is_no_mistake() -> None:
     assert report.tiers[0].errors["output"] < 1e-14
 
 
+HAND_REDUCED = {
+    "l1_loss": losses.l1,
+    "mse_loss": losses.mse,
+    "smooth_l1_loss": losses.smooth_l1,
+    "huber_loss": losses.huber,
+}
+
+
+@pytest.mark.parametrize("name", HAND_REDUCED)
+def test_a_loss_that_torch_reduces_by_hand_gets_no_name(name: str) -> None:
+    """A mean over examples instead of a sum over them, or anything else, is not in the catalogue.
+
+    What torch calls does not say what it makes of the result.
+    """
+    each = getattr(nn.functional, name)
+    report = check(
+        torch_loss=lambda o, y: each(o, y, reduction="none").mean(1).sum(), loss=HAND_REDUCED[name]
+    )
+    assert (report.verdict, report.traps, report.mended) == ("fail", (), None)
+    assert report.first_divergence is not None
+    assert report.first_divergence.phase == "loss"
+
+
+@pytest.mark.parametrize("what", ["output", "schedule"])
+def test_an_unknown_mistake_beside_a_schedule_of_optax_gets_no_name(what: str) -> None:
+    """Its schedules compute in float32, which explains nothing."""
+    module = network()
+    optimizer = sgd(module, 0.05)
+    shape = lambda t: t / 5 if t < 5 else (1 + np.cos(np.pi * (t - 5) / 19)) / 2  # noqa: E731
+    start = 0.01 if what == "schedule" else 0.0
+    schedule = optax.warmup_cosine_decay_schedule(start, 0.05, 5, 24)
+    factor = 1.01 if what == "output" else 1.0
+    report = check(
+        module,
+        torch_optimizer=optimizer,
+        torch_scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, shape),
+        optimizer=optax.sgd(schedule),
+        apply=lambda p, x: factor * apply(p, x),
+        precisions=("float64", "float32"),
+    )
+    assert (report.verdict, report.traps) == ("fail", ())
+
+
+def test_a_frozen_layer_that_the_port_trains_is_named() -> None:
+    module = network()
+    module[0].requires_grad_(False)
+    report = check(
+        module,
+        torch_optimizer=torch.optim.AdamW(module.parameters(), lr=0.01),
+        optimizer=optax.adamw(0.01, weight_decay=0.01),
+    )
+    assert (report.verdict, report.traps) == ("fail", ("frozen-parameter",))
+    assert (report.mended or "").startswith("the two agree over 5 steps")
+
+
+def test_several_mistakes_are_named_in_the_order_in_which_they_show() -> None:
+    module = network(nn.GELU())
+    report = check(
+        module,
+        torch_optimizer=torch.optim.AdamW(module.parameters(), lr=0.01),
+        apply=lambda p, x: apply(p, x, lambda h: jax.nn.gelu(h, approximate=True)),
+        loss=lambda o, y: losses.mse(o, y) / 2,
+        optimizer=optax.adamw(0.01),
+    )
+    assert report.traps == ("gelu-tanh", "mse-half", "adamw-default-decay")
+    assert "agree over 5 steps" in (report.mended or "")
+    # What parts in the same step is listed, the first of it first.
+    assert [found.phase for found in report.tiers[0].differing[:3]] == ["output", "loss", "grad"]
+
+
+def test_the_search_for_a_mistake_can_be_limited() -> None:
+    wrong: dict[str, Any] = {"loss": lambda o, y: losses.mse(o, y) / 2}
+    assert check(**wrong).trap == "mse-half"
+    assert check(**wrong, name=False).trap is None
+    unfinished = check(network(nn.GELU()), apply=lambda p, x: apply(p, x, lambda h: h), name=1e-9)
+    assert unfinished.trap is None
+    assert unfinished.notes == ("the search for the mistake was ended after 1e-09 s",)
+
+
 def test_a_parameter_that_torch_skips_is_named() -> None:
     class Spare(nn.Module):
         def __init__(self) -> None:
@@ -674,6 +753,49 @@ def two_outputs() -> dict[str, Any]:
     )
 
 
+def plateau() -> dict[str, Any]:
+    module = network()
+    optimizer = sgd(module)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    return plain(module, torch_optimizer=optimizer, torch_scheduler=scheduler)
+
+
+def complex_parameters() -> dict[str, Any]:
+    module = network()
+    module.register_parameter("w", nn.Parameter(torch.ones(2, dtype=torch.complex64)))
+    return plain(module)
+
+
+def trained_loss() -> dict[str, Any]:
+    module, own = network(), nn.PReLU()
+    optimizer = torch.optim.SGD([*module.parameters(), *own.parameters()], lr=0.1)
+    return plain(
+        module, torch_optimizer=optimizer, torch_loss=lambda o, y: ((own(o) - y) ** 2).mean()
+    )
+
+
+def counting() -> dict[str, Any]:
+    calls = [0]
+
+    def before_step(params: list[nn.Parameter]) -> None:
+        calls[0] += 1
+        for param in params:
+            assert param.grad is not None
+            param.grad *= calls[0]
+
+    return {"torch_before_step": before_step}
+
+
+def in_place(params: list[nn.Parameter]) -> None:
+    params[0][0].mul_(1.0)
+
+
+def fixed_carry(params: Any, x: Array) -> Array:
+    """As a recurrent layer whose initial state is float32, whatever its inputs are."""
+    total, _ = jax.lax.scan(lambda c, row: (c + jnp.sum(row), None), jnp.float32(0), x)
+    return apply(params, x) + total
+
+
 REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "loss that is no scalar": (
         lambda: {"torch_loss": nn.MSELoss(reduction="none")},
@@ -694,6 +816,34 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         "The optimiser cannot take a step without a closure",
     ),
     "no batches": (lambda: {"batches": []}, "There are no batches"),
+    "several inputs": (
+        lambda: {"batches": [((x, x), y) for x, y in batches_of()]},
+        "The inputs of a batch must be one array, and so must its targets; got a tuple",
+    ),
+    "a module of several inputs": (
+        lambda: plain(nn.Sequential(nn.Bilinear(3, 3, 2))),
+        "The module cannot be called with the inputs of a batch",
+    ),
+    "several optimisers": (
+        lambda: {"torch_optimizer": [sgd(network())]},
+        r"torch_optimizer must be one torch\.optim\.Optimizer; got a list",
+    ),
+    "scheduler of a metric": (plateau, "A ReduceLROnPlateau scheduler is set by a metric"),
+    "complex parameters": (complex_parameters, "must be real floating-point numbers; w are"),
+    "a loss with a parameter": (trained_loss, "also trains tensors of shapes"),
+    "a run with a counter outside": (counting, "The torch run cannot be repeated"),
+    "a hook that fails": (
+        lambda: {"torch_before_step": in_place},
+        "torch_before_step, called with the list of parameters, fails",
+    ),
+    "a port that fixes float32": (
+        lambda: {"apply": fixed_carry},
+        "The port cannot be run in float64: it makes a float32 array",
+    ),
+    "activations of no submodule": (
+        lambda: {"activations": lambda params, x: {"relu": x}},
+        "activations names relu, which torch's module does not have; its submodules are 0, 1, 2",
+    ),
     "batches of words": (
         lambda: {"batches": [(x, np.full(4, "a")) for x, _ in batches_of()]},
         "A batch must hold real numbers",

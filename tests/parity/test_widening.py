@@ -12,7 +12,7 @@ import torch
 from flax import nnx
 
 from jaxdnn.parity import widening
-from reference_torch.parity.rounding import Rounding
+from reference_torch.parity.rounding import FLOAT32, Rounding
 from reference_torch.parity.widening import Widening
 
 NARROW = jnp.float32
@@ -221,7 +221,7 @@ def test_a_sum_is_rounded_by_the_root_of_its_number_of_terms(name: str) -> None:
     expected = 2.0**-24 * terms**0.5 * function(x).abs()
     errors = []
     for seed in range(40):
-        with Rounding(seed):
+        with Rounding(seed, FLOAT32):
             errors.append(function(x))
     spread = (torch.stack(errors) - function(x)) / expected
     assert spread.std().item() == pytest.approx(1, abs=0.3)
@@ -229,6 +229,6 @@ def test_a_sum_is_rounded_by_the_root_of_its_number_of_terms(name: str) -> None:
 
 def test_moving_numbers_rounds_nothing() -> None:
     x = torch.rand((4, 5), dtype=torch.float64)
-    with Rounding(0):
+    with Rounding(0, FLOAT32):
         moved = x.T.reshape(-1).flip(0)[None].expand(2, -1).clone()
     torch.testing.assert_close(moved, x.T.reshape(-1).flip(0)[None].expand(2, -1), rtol=0, atol=0)
