@@ -366,26 +366,8 @@ KEPT: dict[str, tuple[Callable[[], Any], Callable[[Any], object], Callable[[Any]
     ),
 }
 
-CHANGED = frozenset(
-    ["a deque", "an array", "torch's generator", "NumPy's generator", "Python's generator"]
-)
-"""What a module keeps and finds changed today."""
 
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                name in CHANGED,
-                strict=True,
-                reason="of what a module keeps, only containers and tensors are set back",
-            ),
-        )
-        for name in KEPT
-    ],
-)
+@pytest.mark.parametrize("name", KEPT)
 def test_what_a_module_keeps_is_left_as_it_was(name: str) -> None:
     make, change, state = KEPT[name]
     module = Keeping(make(), change)
@@ -408,7 +390,6 @@ def test_what_a_module_keeps_is_left_as_it_was(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the first comparison imports rich, which draws from it")
 def test_pythons_generator_is_left_as_it_was() -> None:
     """In a process of its own: beartype, which checks types in tests, draws from it."""
     script = """

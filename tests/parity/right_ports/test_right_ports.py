@@ -1,0 +1,66 @@
+"""Right ports pass: a sample, and one of each family where slow tests run."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[3]))  # the tests are not installed
+table: Any = importlib.import_module("tests.parity.right_ports.table")
+del sys.path[0]
+
+SAMPLE = (
+    "activation leaky relu",
+    "attention of torch padded",
+    "convolution 2d strided",
+    "dense lora",
+    "embedding tied",
+    "image autoencoder",
+    "norm batch 1d with buffers and bias",
+    "pooling mean 1d",
+    "recurrent gru",
+    "table of rotations",
+)
+
+
+CONSTANTS = "torch holds constants of its derivatives in float32, which are not known"
+SCALARS = "optax's float32 scalars are seen where they change an update, not a state alone"
+
+KNOWN = {
+    "activation-hardsigmoid-0": CONSTANTS,
+    "activation-celu-0": CONSTANTS,
+    "dense-residual-with-a-zero-gate-0": SCALARS,
+    "norm-batch-of-flax-with-bias-0": SCALARS,
+    "recurrent-gru-both-ways-0": SCALARS,
+}
+"""What does not pass today, and why."""
+
+
+def fails(port: Any) -> str:
+    report = table.check(port)
+    return "" if report.ok else f"{table.compose(port)[1]}\n{report}"
+
+
+@pytest.mark.parametrize("family", SAMPLE)
+def test_a_right_port_passes(family: str) -> None:
+    assert not fails(table.RightPort(family, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "port",
+    [
+        pytest.param(
+            port,
+            id=port.id,
+            marks=pytest.mark.xfail(port.id in KNOWN, strict=True, reason=KNOWN.get(port.id, "")),
+        )
+        for port in table.PORTS
+        if port.seed == 0 and port.family not in SAMPLE
+    ],
+)
+def test_one_of_each_family_passes(port: Any) -> None:
+    """The others of the table are for ``scripts/clean_runs.py``, since all take a quarter-hour."""
+    assert not fails(port)
