@@ -106,13 +106,17 @@ class Measured(NamedTuple):
     Attributes:
       spread: for each tensor, how far right runs are apart.
       noise: for each parameter that has any, a mask of the elements whose gradient is 0 but for
-        rounding.
+        rounding, and which the optimiser moves by that.
+      faint: likewise of those that it moves by no more than rounding.
+      loud: whether the parameters and moments that noise moves are left out.
       unread: for outputs and activations, a mask of the elements that the loss does not read.
       parted: whether the twins were set back to the run after this step.
     """
 
     spread: Mapping[str, float] = {}
     noise: Mapping[str, np.ndarray] = {}
+    faint: Mapping[str, np.ndarray] = {}
+    loud: bool = True
     unread: Mapping[str, np.ndarray] = {}
     parted: bool = False
 
@@ -123,7 +127,11 @@ class Measured(NamedTuple):
         phase, _, name = key.partition("/")
         if phase == "optimizer":
             name = name.rpartition("/")[0]
-        return self.noise.get(name) if phase in ("grad", "optimizer", "param") else None
+        if phase not in ("grad", "optimizer", "param"):
+            return None
+        sides = (self.noise, self.faint) if phase == "grad" or self.loud else (self.faint,)
+        masks = [side[name] for side in sides if name in side]
+        return np.logical_or.reduce(masks) if masks else None
 
 
 SPREADS = 64.0

@@ -288,13 +288,17 @@ def _changed_by_scalars(
         state = running.resume(double, before, opt_state)
         if changes is None or not changes.used(grads, state):
             return {}, 0.0
-        updates, new_state, full = changes.compute(grads, state)
+        updates, new_state, full, full_state = changes.compute(grads, state)
         to_torch = double.layout.to_torch
         found = {f"param/{name}": array for name, array in to_torch(updates).items()}
         found |= states.optimizer_tensors(
             new_state, to_torch, like=state.params, optimizer=double.optimizer
         )
         sizes = {f"param/{name}": largest_magnitude(a) for name, a in to_torch(full).items()}
+        moments = states.optimizer_tensors(
+            full_state, to_torch, like=state.params, optimizer=double.optimizer
+        )
+        sizes |= {key: largest_magnitude(array) for key, array in moments.items()}
     size = max(
         (largest_magnitude(found[key]) / scale for key, scale in sizes.items() if scale),
         default=0.0,
@@ -321,8 +325,8 @@ class _ScalarChanges:
                 self._prepare(shapes)
         return self._computes
 
-    def compute(self, grads: Any, state: State) -> tuple[Any, Any, Any]:
-        """The changes of the updates and of the state, and the updates themselves."""
+    def compute(self, grads: Any, state: State) -> tuple[Any, Any, Any, Any]:
+        """The changes of the updates and of the state, and these themselves."""
         assert self._difference is not None
         return self._difference(grads, state.opt_state, state.params)
 
@@ -344,11 +348,11 @@ class _ScalarChanges:
             narrow = leaf.dtype == np.float64 and not np.ndim(leaf) and not has_scalars
             return leaf.astype(np.float32) if narrow else leaf
 
-        def difference(grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any, Any]:
+        def difference(grads: Any, opt_state: Any, params: Any) -> tuple[Any, Any, Any, Any]:
             ours = kept(grads, jax.tree.map(as_kept, opt_state), params)
             updates, after = widening.widened(self._optimizer.update)(grads, opt_state, params)
             changes = jax.tree.map(_minus, ours, (updates, after))
-            return (*changes, updates)
+            return (*changes, updates, after)
 
         self._difference = running.quickly_compiled(difference)
 
@@ -382,7 +386,10 @@ def horizon(runner: Runner, initial: Arrays, batches: Iterable[Sequence[np.ndarr
       The first step after which a parameter differs by a thousandth of its largest magnitude;
       None if there is none.
     """
-    single = {key: np.asarray(array, np.float32) for key, array in initial.items()}
+    single = {
+        key: np.asarray(array, np.float32) if array.dtype.kind == "f" else array
+        for key, array in initial.items()
+    }
     moved = {
         key: np.asarray(np.nextafter(array, np.float32(np.inf)))
         if key.startswith("param/")

@@ -30,6 +30,7 @@ __all__ = [
     "quickly_compiled",
     "resume",
     "train",
+    "with_gradient",
 ]
 
 
@@ -63,6 +64,7 @@ class Runner(NamedTuple):
       optimizer: the class of torch's optimiser, or None.
       step: `take_step` of the port, jitted; in float64, without its narrower types.
       predict: ``(state, x) -> output``, likewise; None for a port that has no such function.
+      update: ``(gradients, opt_state, params) -> (params, opt_state)``, the optimiser alone.
     """
 
     port: Port
@@ -71,6 +73,7 @@ class Runner(NamedTuple):
     optimizer: str | None
     step: Callable[..., Any]
     predict: Callable[..., Any] | None
+    update: Callable[..., Any]
 
 
 def layout_of(port: Port, shapes: Mapping[str, tuple[int, ...]]) -> Layout:
@@ -91,7 +94,15 @@ def make_runner(port: Port, dtype: str, layout: Layout, optimizer: str | None) -
         optimizer,
         prepared(partial(take_step, port)),
         None if port.step is not None else prepared(lambda state, x: predict(port, state, x)[0]),
+        quickly_compiled(partial(_update, port.optimizer)),
     )
+
+
+def _update(
+    optimizer: optax.GradientTransformation, grads: PyTree, opt_state: Any, params: PyTree
+) -> tuple[PyTree, Any]:
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
 
 
 class _Wide:
@@ -235,6 +246,31 @@ def adopt(
     return resume(runner, {k: v for k, v in mixed.items() if k in own} | buffers, state.opt_state)
 
 
+def with_gradient(
+    runner: Runner, before: Observation, state: State, expected: Observation, seen: Observation
+) -> Observation:
+    """What a step computed, with the update that torch's own gradient gives.
+
+    Args:
+      runner: the port.
+      before: torch's tensors before the step.
+      state: the port's before the step, whose counts are used.
+      expected: torch's step.
+      seen: the port's step.
+    """
+    port, to_torch = runner.port, runner.layout.to_torch
+    start = resume(runner, before, state.opt_state)
+    with precision(runner.dtype):
+        zeros = {name: np.zeros_like(a) for name, a in under("param/", expected).items()}
+        grads = port.from_torch(zeros | under("grad/", expected))
+        params, opt_state = runner.update(grads, start.opt_state, start.params)
+        found = states.optimizer_tensors(
+            opt_state, to_torch, like=params, optimizer=runner.optimizer
+        )
+        found |= {f"param/{name}": np.asarray(a) for name, a in to_torch(params).items()}
+    return seen | {key: np.asarray(array) for key, array in found.items()}
+
+
 def output(runner: Runner, state: State, x: np.ndarray) -> np.ndarray | None:
     """The network's output for a batch of inputs; None for a port that has no such function."""
     if runner.predict is None:
@@ -285,7 +321,8 @@ def _array(leaf: Any) -> Any:
 
 
 def _buffers(runner: Runner, tensors: Mapping[str, np.ndarray]) -> Arrays:
-    return _of_type(runner, tensors, "buffer/")
+    floats = {k: v for k, v in tensors.items() if np.asarray(v).dtype.kind == "f"}
+    return _of_type(runner, floats, "buffer/")
 
 
 def _of_type(runner: Runner, tensors: Mapping[str, np.ndarray], prefix: str) -> Arrays:

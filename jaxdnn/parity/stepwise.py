@@ -16,8 +16,10 @@ from jaxdnn.parity.compare import (
     Observation,
     compare_step,
     index_of_largest,
+    largest_magnitude,
     phase_index,
     phase_of,
+    under,
 )
 from jaxdnn.parity.port import Arrays, State
 from jaxdnn.parity.runner import Runner
@@ -37,6 +39,9 @@ __all__ = [
 TOLERANCE = 1e-12
 """In float64, relative to the largest magnitude of a tensor in the run so far: four orders above
 one rounding, so that sums in another order pass, and far below what any mistake changes."""
+
+_IN_FLOAT32 = 1e-5
+"""Relative: a difference in float64 that float32 alone would show too, in every step."""
 
 Batches = Sequence[Sequence[np.ndarray]]
 
@@ -81,8 +86,11 @@ class Carry(NamedTuple):
       incomparable: fields of torch's optimiser for which the port's state has another meaning.
       only_torch: keys that the port has no counterpart of.
       pending: the differences by which such a field was last recognised.
-      noise: for each parameter that has any, which elements have a gradient of rounding alone.
-      unread: outputs and activations that differ where the loss does not read them.
+      noise: for each parameter that has any, which elements have a gradient of rounding alone, and
+        are moved by it.
+      faint: likewise, and are not.
+      unread: outputs and activations that differ at padded positions, which the loss ignores.
+      unproved: those that differ elsewhere, where the loss did not read them in that step.
       resynchronised: the steps after which the port went on from torch's state, since torch's own
         twins had parted.
       measured: whether torch's twins were there to measure rounding.
@@ -101,10 +109,17 @@ class Carry(NamedTuple):
     only_torch: frozenset[str] = frozenset()
     pending: tuple[Divergence, ...] = ()
     noise: Mapping[str, np.ndarray] = {}
+    faint: Mapping[str, np.ndarray] = {}
     unread: frozenset[str] = frozenset()
+    unproved: frozenset[str] = frozenset()
     resynchronised: tuple[int, ...] = ()
     measured: bool = False
     undetermined: int | None = None
+
+    @property
+    def vanishing(self) -> dict[str, np.ndarray]:
+        """The elements whose gradient is rounding alone, for each parameter that has any."""
+        return {**self.faint, **self.noise}
 
 
 class Taken(NamedTuple):
@@ -141,11 +156,13 @@ def advance(
     Returns:
       The carry for the next step, and all tensors that differ; none if the step is right.
     """
-    noise = _noise(carry, measured, expected, taken.seen)
-    carry = carry._replace(noise=noise)
-    measured = measured._replace(noise=noise)
+    carry = carry._replace(noise=measured.noise, faint=measured.faint)
+    if (sides.constants or measured.noise) and sides.double.port.step is None:
+        taken = taken._replace(seen=_updated(sides, carry, expected, taken.seen, measured))
     compared, found = _agrees(sides, carry, measured, expected, taken.seen)
-    evidence = vacuity.step_seen(compared.evidence, sides.initial, expected, taken.seen)
+    evidence = vacuity.step_seen(
+        compared.evidence, sides.initial, carry.expected, expected, taken.seen
+    )
     after = compared._replace(
         state=_next_state(sides, compared, expected, taken, measured, parts=bool(found)),
         expected=expected,
@@ -162,7 +179,29 @@ def advance(
     if found and carry.pending and carry.pending[0].step == carry.steps - 1:
         # A state of the optimiser was set apart one step before: the mistake began there.
         found = carry.pending
-    return after, found if sides.exact else ()
+    if not sides.exact:
+        found = tuple(divergence for divergence in found if not divergence.error < _IN_FLOAT32)
+    return after, found
+
+
+def _updated(
+    sides: Sides, carry: Carry, expected: Observation, seen: Observation, measured: Measured
+) -> Observation:
+    """The port's step, with the update that torch's own gradient gives where its own says nothing.
+
+    That is so where constants differ in their last float32 bits, and where a gradient is noise: the
+    optimiser and its decay can be compared all the same.
+    """
+    before = {k: v for k, v in carry.expected.items() if is_comparable(carry, k)}
+    given = running.with_gradient(sides.double, before, carry.state, expected, seen)
+    if sides.constants:
+        return given
+    mixed = dict(seen)
+    for key, array in given.items():
+        mask = Measured(noise=measured.noise).left_out(key)
+        if mask is not None and phase_of(key) != "grad" and is_comparable(carry, key):
+            mixed[key] = np.where(mask, array, seen[key])
+    return mixed
 
 
 def _next_state(
@@ -186,27 +225,6 @@ def _next_state(
     if carry.noise:
         return running.adopt(sides.double, taken.state, expected, carry.noise)
     return taken.state
-
-
-def _noise(
-    carry: Carry, measured: Measured, expected: Observation, actual: Observation
-) -> dict[str, np.ndarray]:
-    """What the twins found, and where torch's gradient is exactly 0 and the port's is rounding."""
-    noise = dict(measured.noise)
-    if not measured.spread:
-        return noise
-    scale = max(carry.evidence.gradients.values(), default=0.0)
-    for name in carry.evidence.names:
-        ours, theirs = (side.get(f"grad/{name}") for side in (expected, actual))
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            continue
-        chance = (ours == 0) & (theirs != 0) & (np.abs(theirs) <= vacuity.ROUNDING * scale)
-        known = carry.noise.get(name)
-        if known is not None:
-            chance |= known & (ours == 0)
-        if chance.any():
-            noise[name] = noise[name] | chance if name in noise else chance
-    return noise
 
 
 def _agrees(
@@ -249,16 +267,50 @@ def _differs(
     compared = carry._replace(evidence=evidence, only_torch=only_torch)
     if (found := other_shape(carry.steps, theirs, actual)) is not None:
         return compared, (found,)
+    if not carry.incomparable and sides.double.port.step is None:
+        # The update of what is noise was made with torch's gradient; see `_updated`.
+        measured = measured._replace(loud=False)
+    late = {k: v for k, v in theirs.items() if phase_of(k) in ("optimizer", "param")}
+    early = {k: v for k, v in theirs.items() if k not in late}
     errors, differing = compare_step(
-        carry.errors, carry.steps, theirs, actual, tolerance=sides.tolerance, measured=measured
+        carry.errors, carry.steps, early, actual, tolerance=sides.tolerance, measured=measured
     )
+    # The optimiser sees no constant: given torch's gradient, it has to be exact.
+    errors, more = compare_step(
+        errors, carry.steps, late, actual, tolerance=TOLERANCE, measured=measured
+    )
+    differing += more
     differing += _more_than_noise(compared, measured, expected, actual)
-    unread = {
-        key
-        for key, mask in measured.unread.items()
-        if key in common and np.any(mask & (expected[key] != actual[key]))
-    }
-    return compared._replace(errors=errors, unread=carry.unread | unread), differing
+    differing += _more_than_faint(compared, measured, expected, actual)
+    unread, unproved = set(carry.unread), set(carry.unproved)
+    for key, mask in measured.unread.items():
+        if key in common:
+            apart = np.abs(expected[key] - actual[key]) > _UNREAD * errors.magnitudes[key]
+            padding = _is_padding(expected, key)
+            unread |= {key} if np.any(mask & apart & padding) else set()
+            unproved |= {key} if np.any(mask & apart & ~padding) else set()
+    compared = compared._replace(
+        errors=errors, unread=frozenset(unread), unproved=frozenset(unproved)
+    )
+    return compared, differing
+
+
+_UNREAD = 1e-9
+"""Relative: elements that the loss does not read are said to differ if they differ by this."""
+
+
+def _is_padding(expected: Observation, key: str) -> np.ndarray:
+    """Which elements lie at positions whose target is a negative class, which losses ignore."""
+    array, target = expected[key], expected.get("batch/y")
+    if target is None or target.dtype.kind != "i":
+        return np.zeros(array.shape, bool)
+    ignored = target < 0
+    # Channels come after the positions, or, as torch's losses want them, after the examples.
+    for channels in ([*range(target.ndim, array.ndim)], [*range(1, 1 + array.ndim - target.ndim)]):
+        rest = tuple(n for axis, n in enumerate(array.shape) if axis not in channels)
+        if rest == target.shape:
+            return np.broadcast_to(np.expand_dims(ignored, tuple(channels)), array.shape)
+    return np.zeros(array.shape, bool)
 
 
 def _more_than_noise(
@@ -267,7 +319,7 @@ def _more_than_noise(
     """Gradients that are noise in torch, and more in the port."""
     scale = max(carry.evidence.gradients.values(), default=0.0)
     found = []
-    for name, mask in measured.noise.items():
+    for name, mask in [*measured.noise.items(), *measured.faint.items()]:
         key = f"grad/{name}"
         if key in expected and key in actual:
             excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
@@ -276,6 +328,25 @@ def _more_than_noise(
             if not excess[at] <= allowed:
                 values = expected[key][at], actual[key][at]
                 error = float(excess[at]) / scale
+                found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))
+    return tuple(found)
+
+
+def _more_than_faint(
+    carry: Carry, measured: Measured, expected: Observation, actual: Observation
+) -> tuple[Divergence, ...]:
+    """Parameters that noise moves by no more than rounding, and that something else moves."""
+    largest = max((largest_magnitude(v) for v in under("param/", expected).values()), default=0.0)
+    found = []
+    for name, mask in measured.faint.items():
+        key = f"param/{name}"
+        if key in expected and key in actual:
+            excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
+            at = index_of_largest(excess)
+            allowed = max(vacuity.ROUNDING * largest, SPREADS * measured.spread.get(key, 0.0))
+            if not excess[at] <= allowed:
+                values = expected[key][at], actual[key][at]
+                error = float(excess[at]) / largest
                 found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))
     return tuple(found)
 

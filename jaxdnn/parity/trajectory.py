@@ -221,7 +221,7 @@ def _split(
         if key.startswith("sample/"):
             _, number, name = key.split("/", 2)
             samples.setdefault(number, {})[name] = array
-        elif not key.startswith(("spread/", "noise/", "slope/")) and key != "parted":
+        elif not key.startswith(("spread/", "noise/", "faint/", "slope/")) and key != "parted":
             seen[key] = array
     samples = list(samples.values())
     if not twins:
@@ -229,8 +229,9 @@ def _split(
     measured = Measured(
         {key: float(array) for key, array in under("spread/", recorded).items()},
         under("noise/", recorded),
-        {key: array == 0 for key, array in under("slope/", recorded).items() if not array.all()},
-        "parted" in recorded,
+        under("faint/", recorded),
+        unread={k: v == 0 for k, v in under("slope/", recorded).items() if not v.all()},
+        parted="parted" in recorded,
     )
     return seen, measured, samples
 

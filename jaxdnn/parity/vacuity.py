@@ -31,6 +31,9 @@ ROUNDING = 1e-12
 """A gradient this much smaller than the largest of the network can be what rounding left of 0: each
 term that cancels leaves about 1e-16 of its size, and this leaves room for ten thousand of them."""
 
+_STILL = 1e-13
+"""Relative: a parameter that moves by less has converged, and its learning rate does not show."""
+
 _WITHOUT_INFLUENCE = 1e-10
 """Relative: a loss, an output or a gradient that changes by no more than this when a parameter is
 moved does not depend on it but for rounding."""
@@ -49,6 +52,9 @@ class Evidence(NamedTuple):
       loss_finite: whether all were finite.
       inputs: at most two different batches of inputs.
       changing_buffers: buffers that torch changes and the port does not have.
+      counters: likewise, but single integers.
+      changed: all parameters that torch has changed, trained or not.
+      last_moved: the last step in which a parameter moved by more than rounding.
       untouched: for each parameter, a mask of the elements whose gradient was 0 in every step.
     """
 
@@ -61,6 +67,9 @@ class Evidence(NamedTuple):
     loss_finite: bool = True
     inputs: tuple[np.ndarray, ...] = ()
     changing_buffers: frozenset[str] = frozenset()
+    counters: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
+    last_moved: int = 0
     untouched: Mapping[str, np.ndarray] = {}
 
 
@@ -76,13 +85,18 @@ def no_evidence(header: Mapping[str, Any], initial: Arrays) -> Evidence:
 
 
 def step_seen(
-    evidence: Evidence, initial: Arrays, expected: Observation, actual: Observation
+    evidence: Evidence,
+    initial: Arrays,
+    before: Observation,
+    expected: Observation,
+    actual: Observation,
 ) -> Evidence:
     """Add a step.
 
     Args:
       evidence: of the steps before.
       initial: arrays called ``param/…`` and ``buffer/…``.
+      before: torch's step before, or the initial arrays.
       expected: torch's step.
       actual: the port's.
     """
@@ -95,18 +109,27 @@ def step_seen(
         for name in set(evidence.names) - evidence.moved
         if not _same(expected[f"param/{name}"], initial[f"param/{name}"])
     }
+    changed = {
+        name
+        for name, array in under("param/", expected).items()
+        if name not in evidence.changed and not _same(array, initial[f"param/{name}"])
+    }
+    moves = any(
+        largest_magnitude(array - before[f"param/{name}"]) > _STILL * largest_magnitude(array)
+        for name, array in under("param/", expected).items()
+    )
     changing = {
         key.removeprefix("buffer/")
         for key in expected.keys() - actual.keys()
         if phase_of(key) == "buffer" and not _same(expected[key], initial[key])
     }
+    counters = {n for n in changing if _is_counter(expected[f"buffer/{n}"])}
     untouched = dict(evidence.untouched)
     for name in evidence.names:
-        grad = expected.get(f"grad/{name}")
-        before = untouched.get(name)
-        if grad is not None and (before is None or before.any()):
+        grad, mask = expected.get(f"grad/{name}"), untouched.get(name)
+        if grad is not None and (mask is None or mask.any()):
             zero = grad == 0
-            untouched[name] = zero if before is None else before & zero
+            untouched[name] = zero if mask is None else mask & zero
     first = evidence.first_loss if evidence.steps else loss
     return evidence._replace(
         moved=evidence.moved | moved,
@@ -115,8 +138,11 @@ def step_seen(
         loss_changed=evidence.loss_changed or loss != first,
         loss_finite=evidence.loss_finite and math.isfinite(loss),
         inputs=inputs,
-        changing_buffers=evidence.changing_buffers | changing,
+        changing_buffers=evidence.changing_buffers | (changing - counters),
+        counters=evidence.counters | counters,
         untouched=untouched,
+        changed=evidence.changed | changed,
+        last_moved=evidence.steps if moves else evidence.last_moved,
     )
 
 
@@ -144,7 +170,8 @@ def reasons(
       noise: parameters whose gradients are, in some elements, rounding alone.
     """
     layout, found = runner.layout, []
-    if missing := [name for name in layout.only_torch if name in evidence.names]:
+    moving = evidence.changed | set(evidence.names)
+    if missing := [name for name in layout.only_torch if name in moving]:
         found.append(
             f"what torch does to {', '.join(missing)} was not compared, since it does not reach "
             "the port's parameters, or to_torch leaves it out"
@@ -193,18 +220,38 @@ def _still(
     return found
 
 
+def _is_counter(buffer: np.ndarray) -> bool:
+    return buffer.ndim == 0 and buffer.dtype.kind in "iu"
+
+
 def remarks(evidence: Evidence) -> Iterator[str]:
     """What a run does not prove, though it proves the rest."""
+    counters = [n for n in evidence.counters if not n.endswith("num_batches_tracked")]
+    if counters:
+        yield f"torch counts in {', '.join(sorted(counters))}, which the port does not have"
+    if evidence.names and evidence.steps - 1 - evidence.last_moved > _RESTING:
+        yield (
+            f"no parameter moved after step {evidence.last_moved}, so the steps after it show "
+            "nothing of the optimiser"
+        )
     for name, mask in evidence.untouched.items():
-        if mask.ndim < 2 or mask.all() or not mask.any():
+        if mask.all() or not mask.any():
             continue
-        rows = np.flatnonzero(mask.reshape(len(mask), -1).all(1))
-        if len(rows):
-            listed = ", ".join(map(str, rows[:8])) + (", …" if len(rows) > 8 else "")
-            yield (
-                f"{len(rows)} of {len(mask)} rows of {name} had no gradient in any step and remain "
-                f"unproved: {listed}"
-            )
+        for axis, what in ((0, "rows"), (1, "columns")):
+            if axis >= mask.ndim:
+                continue
+            others = tuple(other for other in range(mask.ndim) if other != axis)
+            still = np.flatnonzero(mask.all(others))
+            if len(still) and (axis == 0 or mask.shape[axis] > 1):
+                listed = ", ".join(map(str, still[:8])) + (", …" if len(still) > 8 else "")
+                yield (
+                    f"{len(still)} of {mask.shape[axis]} {what} of {name} had no gradient in any "
+                    f"step and remain unproved: {listed}"
+                )
+
+
+_RESTING = 3
+"""Steps in which nothing moves that are worth a remark."""
 
 
 def noise_matters(

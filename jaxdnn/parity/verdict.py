@@ -68,7 +68,7 @@ def _may_be_rounding(result: Result) -> bool:
 
 def _tiers(result: Result) -> tuple[Tier, ...]:
     sides, carry, tiers = result.sides, result.carry, []
-    if sides.exact:
+    if sides.exact or result.differing:
         tiers.append(
             Tier(
                 "float64",
@@ -107,26 +107,38 @@ def _horizon(sides: Sides, carry: Carry) -> int | None:
 
 def _reasons(result: Result) -> tuple[str, ...]:
     sides, carry = result.sides, result.carry
-    reasons = vacuity.reasons(carry.evidence, sides.double, sides.initial, carry.state, carry.noise)
+    reasons = vacuity.reasons(
+        carry.evidence, sides.double, sides.initial, carry.state, carry.vanishing
+    )
     if sides.single is not None and not carry.roundings.steps:
         reasons.append("no float32 state was far enough from every kink to be compared")
-    if carry.noise and _noise_matters(result):
+    if carry.vanishing and _noise_matters(result):
         reasons.append(
-            f"the gradient of {_names(carry.noise)} is 0 but for rounding, and yet the loss "
+            f"the gradient of {_names(carry.vanishing)} is 0 but for rounding, and yet the loss "
             "depends on it"
         )
-    if sides.single is None and (narrow := _narrower_than_float32(result)):
+    narrow = _narrower_than_float32(result)
+    if narrow and not sides.source.header.get("narrow", False):
         reasons.append(
-            f"the port computes in {narrow[0].dtype} ({narrow[0].line}), which a comparison in "
-            "float64 does not show; compare in float32, too"
+            f"the port computes in {narrow[0].dtype} ({narrow[0].line}) and torch does not; a "
+            "comparison in float64 takes that out, and in float32 it may be too small to show"
         )
     if sides.single is None and sides.constants:
         reasons.append(
             f"{', '.join(sides.constants)} is rounded to float32, so float64 alone does not "
             "decide; compare in float32, too"
         )
-    if carry.undetermined is not None and carry.undetermined < 2:
-        reasons.append("two right runs part after one step; nothing further could be compared")
+    if carry.undetermined is not None:
+        reasons.append(
+            f"only the first {carry.undetermined} steps were compared: after them two right runs "
+            "part, and the port's optimiser state cannot be set to torch's; use the transformation "
+            "of jaxdnn.optim, or a smaller learning rate"
+        )
+    if carry.unproved:
+        reasons.append(
+            f"{', '.join(sorted(carry.unproved))} differs from torch's in elements that the loss "
+            "does not read; set them to 0 on both sides if they do not matter"
+        )
     return tuple(reasons)
 
 
@@ -134,7 +146,7 @@ def _noise_matters(result: Result) -> bool:
     carry = result.carry
     batch = list(under("batch/", carry.actual).values())
     return vacuity.noise_matters(
-        result.sides.double, carry.state, batch, carry.expected, carry.noise
+        result.sides.double, carry.state, batch, carry.expected, carry.vanishing
     )
 
 
@@ -163,10 +175,11 @@ def _notes(result: Result) -> Iterator[str]:
             f"torch's {' and '.join(sorted(fields))} and the port's optimiser state do not "
             "correspond one to one; they were compared through the parameters"
         )
-    if carry.noise:
+    if carry.vanishing:
         yield (
-            f"the gradient of {_names(carry.noise)} is 0 but for rounding, which no two programs "
-            "share, and neither the loss nor the output depends on it; it was left out"
+            f"the gradient of {_names(carry.vanishing)} is 0 but for rounding, which no two programs "
+            "share, and neither the loss nor the output depends on it; it was left out, and the "
+            "update was compared with torch's gradient"
         )
     if sides.constants:
         yield (
@@ -176,13 +189,13 @@ def _notes(result: Result) -> Iterator[str]:
         )
     if carry.unread:
         yield (
-            f"{', '.join(sorted(carry.unread))} differs from torch's where the loss does not read "
-            "it, at padded positions for example"
+            f"{', '.join(sorted(carry.unread))} differs from torch's at padded positions, which "
+            "the loss ignores"
         )
-    if carry.undetermined is not None:
+    if not sides.source.header.get("training", True):
         yield (
-            f"only the first {carry.undetermined} steps were compared: after them two right runs "
-            "part, and the port's optimiser state cannot be set to torch's"
+            "torch's module is in evaluation mode, so that neither dropout nor the statistics of "
+            "batches were compared"
         )
     yield from vacuity.remarks(carry.evidence)
     yield from float32.notes(carry.roundings)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from reference_torch import losses
 from reference_torch.parity import snapshots
@@ -32,7 +34,9 @@ def describe(run: TorchRun) -> dict[str, Any]:
       which are None where they are not known, as is a loss that is no single function of
       ``torch.nn.functional``; ``clip_grad_norm``: the largest norm, None without ``before_step``,
       ``"unknown"`` if that does something else; ``accumulate``; ``functions``: how often the
-      network calls each function of torch; ``constants``: tensors rounded to float32;
+      network calls each function of torch; ``constants``: tensors rounded to float32, and
+      functions that hold such numbers; ``narrow``: whether anything is computed in fewer bits than
+      float32; ``training``: whether the module is in training mode;
       ``frozen``: parameters that the
       optimiser does not hold or that have no gradient; and ``environment``.
     """
@@ -41,7 +45,7 @@ def describe(run: TorchRun) -> dict[str, Any]:
         {key: _plain(value) for key, value in group.items() if key != "params"}
         for group in run.optimizer.param_groups
     ]
-    loss, functions = _describe_functions(run)
+    loss, functions, narrow = _describe_functions(run)
     alike = all(group == groups[0] for group in groups)
     return {
         "steps": len(run.batches),
@@ -54,7 +58,9 @@ def describe(run: TorchRun) -> dict[str, Any]:
         "accumulate": run.accumulate,
         "loss": loss,
         "functions": functions,
-        "constants": _constants(run.module),
+        "constants": [*_constants(run.module), *(_ROUNDED.keys() & functions.keys())],
+        "narrow": narrow,
+        "training": run.module.training,
         "frozen": [
             name
             for name, param in run.module.named_parameters()
@@ -109,11 +115,35 @@ _OBSOLETE = ("size_average", "reduce")
 """Arguments of torch's losses that ``reduction`` has replaced."""
 
 
-def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str, int]]:
-    """The loss, and how often the network calls each function of torch."""
+_ROUNDED = {
+    "hardsigmoid": "its derivative of 1/6 is a float32 constant in torch's kernel",
+    "hardswish": "likewise",
+    "celu": "its derivative of 1/alpha, likewise",
+}
+"""Functions of torch that are less exact in float64 than float64 is (measured, torch 2.13)."""
+
+
+class _Narrow(TorchDispatchMode):
+    """Notices results of fewer bits than float32."""
+
+    found = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        results = func(*args, **(kwargs or {}))
+        for result in tree_leaves(results):
+            if isinstance(result, torch.Tensor) and result.dtype in (torch.bfloat16, torch.float16):
+                self.found = True
+        return results
+
+
+def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str, int], bool]:
+    """The loss, how often the network calls each function of torch, and whether it narrows."""
     param = next(run.module.parameters())
     x, y = as_tensors(run.batches[0], param.dtype, param.device)
-    with torch.no_grad(), arithmetic(param.dtype), _lent(run):
+    narrow = _Narrow()
+    with torch.no_grad(), arithmetic(param.dtype), _lent(run), narrow:
         with _Calls() as network:
             try:
                 output = run.module(x)
@@ -124,7 +154,7 @@ def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str,
         with _Calls() as heard:
             run.loss(output, y)
     known = heard.losses[0] if len(heard.losses) == 1 else None
-    return known, dict(network.functions)
+    return known, dict(network.functions), narrow.found
 
 
 def _describe_scheduler(run: TorchRun) -> dict[str, Any] | None:

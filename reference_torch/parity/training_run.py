@@ -378,7 +378,7 @@ def _tensors(module: nn.Module, snapshot: Snapshot) -> dict[str, torch.Tensor]:
 def _buffers(module: nn.Module, snapshot: Snapshot) -> Iterator[tuple[str, torch.Tensor]]:
     for prefix, submodule in module.named_modules():
         for name, tensor in snapshot.attributes[submodule]["_buffers"].items():
-            if tensor is not None and tensor.is_floating_point():
+            if tensor is not None:
                 yield f"{prefix}.{name}" if prefix else name, tensor
 
 

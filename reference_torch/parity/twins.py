@@ -14,8 +14,9 @@ three then exceeds a large factor :math:`k` with a probability of the order :mat
 of one in a hundred thousand; with one twin it would be one in a hundred.
 
 Elements of a gradient that are 0 but for rounding have a spread as large as they are. Adam turns
-such noise into steps of the size of the learning rate. They are reported as noise, and the twins
-take them from the run, so that the spread of everything else does not include theirs.
+such noise into steps of the size of the learning rate: then they are reported as noise, and the
+twins take them from the run, so that the spread of everything else does not include theirs. Under
+SGD they move nothing, and are reported as faint.
 """
 
 import copy
@@ -35,9 +36,9 @@ _ROUNDING = 1e-12
 """A gradient's element this much smaller than the largest of the network can be what rounding left
 of 0: each term that cancels leaves about 1e-16 of its size; this leaves room for many of them."""
 
-_PARTED = 1e-9
+_PARTED = 1e-10
 """Twins further apart than this, relative to a parameter's largest magnitude, are set back to the
-run: seven digits of rounding have grown by themselves, and the rest would follow."""
+run: six digits of rounding have grown by themselves, and the rest would follow."""
 
 
 class Twins:
@@ -52,6 +53,7 @@ class Twins:
         self._spread: dict[str, float] = {}
         self._noise: dict[str, np.ndarray] = {}
         self._largest = 0.0
+        self._loud: set[str] = set()
         self._restart(0)
 
     def _restart(self, number: int) -> None:
@@ -66,14 +68,16 @@ class Twins:
           seen: what the run computed.
 
         Returns:
-          ``spread/…`` for each tensor, ``noise/…``, a mask for each parameter that has noise, and
-          ``parted`` if the twins were set back to the run after this step.
+          ``spread/…`` for each tensor, ``noise/…`` or ``faint/…``, a mask for each parameter whose
+          gradient has elements that are rounding alone, and ``parted`` if the twins were set back
+          to the run after this step.
         """
         observed = []
         for i, twin in enumerate(self._twins):
             with Rounding(number * _TWINS + i, FLOAT64):
                 observed.append(twin.step(batch, number))
         self._find_noise(seen, observed)
+        self._find_loud(seen, observed)
         self._take_noise_from_run()
         for key, array in seen.items():
             if array.dtype.kind != "f" or key.startswith(("batch/", "slope/")):
@@ -82,7 +86,9 @@ class Twins:
             furthest = max(_distance(side[key], array, outside) for side in observed)
             self._spread[key] = max(self._spread.get(key, 0.0), furthest)
         found: Arrays = {f"spread/{k}": np.asarray(v) for k, v in self._spread.items()}
-        found |= {f"noise/{k}": mask for k, mask in self._noise.items() if mask.any()}
+        for name, mask in self._noise.items():
+            if mask.any():
+                found[f"{'noise' if name in self._loud else 'faint'}/{name}"] = mask
         if self._have_parted(seen):
             found["parted"] = np.asarray(True)
             self._spread = {}
@@ -105,21 +111,32 @@ class Twins:
             noise = small & (distance > 0) & (distance >= 0.1 * np.abs(array))
             self._noise[name] = noise if known is None else known | noise
 
+    def _find_loud(self, seen: Arrays, others: Sequence[Arrays]) -> None:
+        """The parameters that the optimiser moves by noise, as Adam does and SGD does not."""
+        params = [array for key, array in seen.items() if key.startswith("param/")]
+        largest = max((float(np.max(np.abs(p), initial=0.0)) for p in params), default=0.0)
+        for name, mask in self._noise.items():
+            key = f"param/{name}"
+            moved = max(_distance(side[key], seen[key], mask) for side in others)
+            if moved > _ROUNDING * largest:
+                self._loud.add(name)
+
     def _take_noise_from_run(self) -> None:
-        if not any(mask.any() for mask in self._noise.values()):
+        if not self._loud:
             return
         tensors = self._run.tensors()
         for twin in self._twins:
             for key, tensor in twin.tensors().items():
-                if (mask := self._noise.get(_parameter(key))) is not None and mask.any():
+                name = _parameter(key)
+                if name in self._loud and (mask := self._noise[name]).any():
                     where = torch.from_numpy(mask).to(tensor.device)
                     tensor.copy_(torch.where(where, tensors[key], tensor))
 
     def _mask(self, key: str, array: np.ndarray) -> np.ndarray:
         if key.startswith(("param/", "optimizer/")):
-            mask = self._noise.get(_parameter(key))
-            if mask is not None:
-                return mask
+            name = _parameter(key)
+            if name in self._loud:
+                return self._noise[name]
         return np.zeros(array.shape, bool)
 
     def _have_parted(self, seen: Arrays) -> bool:
