@@ -2,7 +2,8 @@
 
 Runs the whole table of `tests.parity.mutations`: every mistake has to be caught, at the step, phase
 and tensor that are stated beforehand, and named as the catalogue names it. Four checks that are
-common in ports are run beside it. Then come the right ports of `clean_runs`, which have to pass.
+common in ports are run beside it. Then come ports with several mistakes, all of which have to be
+named, and the right ports of `clean_runs`, which have to pass.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import clean_runs
 from jaxdnn import parity
 from tests.parity.mutations.common_checks import COMMON, UNSEEN
 from tests.parity.mutations.evaluation import Finding, evaluate
+from tests.parity.mutations.pairs import PAIRS, named
 from tests.parity.mutations.table import MUTATIONS, NO_RIGHT_PASS
 
 
@@ -44,6 +46,14 @@ def main() -> None:
     mutations = clean_runs.progress("mutations", chosen)
     findings = [evaluate(each, right=not options.no_right) for each in mutations]
     _print(findings, time.perf_counter() - start)
+    pairs = () if options.only else PAIRS
+    names = {pair: named(pair) for pair in clean_runs.progress("pairs", pairs)}
+    unnamed = {pair.id: sorted(found) for pair, found in names.items() if found != pair.traps}
+    if pairs:
+        complete = len(pairs) - len(unnamed)
+        print(f"{len(pairs)} ports with several mistakes, all named in {complete}")
+        for name, found in unnamed.items():
+            print(f"Not in full, {name}: {', '.join(found) or 'none'}")
     start = time.perf_counter()
     seeds = clean_runs.progress("clean runs", range(count))
     alarms = [alarm for seed in seeds if (alarm := clean_runs.run(seed))]
@@ -52,11 +62,12 @@ def main() -> None:
     if options.json:
         results = {
             "mutations": [finding._asdict() for finding in findings],
+            "pairs": {pair.id: sorted(found) for pair, found in names.items()},
             "clean": count,
             "alarms": [alarm._asdict() for alarm in alarms],
         }
         options.json.write_text(json.dumps(results, indent=1) + "\n")
-    raise SystemExit(0 if _met(findings) and not alarms else 1)
+    raise SystemExit(0 if _met(findings) and not unnamed and not alarms else 1)
 
 
 def _met(findings: Sequence[Finding]) -> bool:

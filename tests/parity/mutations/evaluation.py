@@ -27,7 +27,7 @@ class Finding(NamedTuple):
       name: whether it is right.
       in_catalogue: whether there is a name to give.
       right_passes: whether the port without the mistake passes; None if that was not tried.
-      through: which common checks let the mistake through.
+      through: which common checks let the mistake through, if they were made.
       right_through: which let the right port through.
       seconds: how long the comparison took.
     """
@@ -47,12 +47,13 @@ class Finding(NamedTuple):
     seconds: float
 
 
-def evaluate(mutated: Mutation, *, right: bool = True) -> Finding:
+def evaluate(mutated: Mutation, *, right: bool = True, common: bool = True) -> Finding:
     """Verify a mutation, and the right port beside it.
 
     Args:
       mutated: what to verify.
       right: whether to verify the right port too.
+      common: whether to make the common checks too.
 
     Returns:
       A `Finding`.
@@ -66,8 +67,8 @@ def evaluate(mutated: Mutation, *, right: bool = True) -> Finding:
         passes = None
         if right and mutated.id not in NO_RIGHT_PASS:
             passes = _checked(mutated.right(), settings)[0] == "pass"
-        through = common_checks(mutated.wrong(mutated.right()))
-        right_through = common_checks(mutated.right())
+        through = common_checks(mutated.wrong(mutated.right())) if common else {}
+        right_through = common_checks(mutated.right()) if common else {}
     step, phase, tensor = place or (None, "", "")
     return Finding(
         mutated.id,

@@ -55,8 +55,11 @@ def probabilities(*, saturated: bool = False, **settings: Any) -> Case:
     )
 
 
-def logits(torch_loss: nn.Module, loss: Callable[..., Any], *, scale: float = 1.0) -> Case:
+def logits(
+    torch_loss: nn.Module, loss: Callable[..., Any], *, scale: float = 1.0, **settings: Any
+) -> Case:
     """One layer, zeros and ones for targets."""
+    settings.setdefault("torch_optimizer", partial(torch.optim.SGD, lr=0.1 / scale**2))
     y = np.random.default_rng(1).integers(0, 2, (8, 8, 1)).astype(np.float32)
     return build(
         lambda: nn.Linear(5, 1),
@@ -64,7 +67,7 @@ def logits(torch_loss: nn.Module, loss: Callable[..., Any], *, scale: float = 1.
         torch_loss,
         loss,
         pairs(scale * numbers(8, 8, 5), y),
-        torch_optimizer=partial(torch.optim.SGD, lr=0.1 / scale**2),
+        **settings,
     )
 
 
@@ -154,30 +157,51 @@ def far_logits(scale: float) -> Case:
     )
 
 
+def _margin(x: jax.Array, y: jax.Array) -> jax.Array:
+    chosen = jnp.take_along_axis(x, y[:, None], 1)
+    return jnp.mean(jnp.sum(jnp.maximum(1 - chosen + x, 0) * (1 - jax.nn.one_hot(y, 4)), 1))
+
+
+def sequences() -> Case:
+    """Labels for every place of a sequence, the classes second."""
+    return build(
+        lambda: nn.Conv1d(5, 4, 1),
+        lambda params, x: jnp.einsum("oik,nil->nol", params["weight"], x) + params["bias"][:, None],
+        nn.CrossEntropyLoss(),
+        losses.cross_entropy,
+        pairs(numbers(8, 8, 5, 3), np.random.default_rng(1).integers(0, 4, (8, 8, 3))),
+        from_torch=dict,
+    )
+
+
 _WEIGHTS = [0.25, 1.0, 3.0, 0.5]
 
 
-def weighted() -> Case:
+def weighted(**settings: Any) -> Case:
     """Cross-entropy with class weights."""
     weight = torch.tensor(_WEIGHTS)
     return classification(
         nn.CrossEntropyLoss(weight=weight),
         lambda x, y: losses.cross_entropy(x, y, weight=jnp.asarray(_WEIGHTS, x.dtype)),
+        **settings,
     )
 
 
-def smoothed() -> Case:
+def smoothed(**settings: Any) -> Case:
     """Cross-entropy with label smoothing."""
     return classification(
-        nn.CrossEntropyLoss(label_smoothing=0.2), partial(losses.cross_entropy, label_smoothing=0.2)
+        nn.CrossEntropyLoss(label_smoothing=0.2),
+        partial(losses.cross_entropy, label_smoothing=0.2),
+        **settings,
     )
 
 
-def positive_weight() -> Case:
+def positive_weight(**settings: Any) -> Case:
     """Positive targets weigh three times."""
     return logits(
         nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.0])),
         partial(losses.bce_with_logits, pos_weight=3.0),
+        **settings,
     )
 
 
@@ -259,4 +283,29 @@ REDUCTION = of_kind("reduction", (
     # Both wait for four batches.
     row("accumulation-averaged", "3 param", "accumulation-mean", ACCUMULATED,
         optimizer=multi_steps(optax.sgd(0.1), 4)),
+    # By hand, which is no function of the library; nor is what the ports make of it.
+    row("sum-over-features-averaged", "0 loss", None,
+        partial(regression, outputs=3, torch_loss=lambda x, y: (x - y).square().sum(1).mean(),
+            loss=lambda x, y: jnp.mean(jnp.sum((x - y) ** 2, 1))),
+        loss=mse),
+    row("masked-mean-over-all", "0 loss", None,
+        partial(regression,
+            torch_loss=lambda x, y: ((x - y).square() * (y > 0)).sum() / (y > 0).sum(),
+            loss=lambda x, y: jnp.sum((x - y) ** 2 * (y > 0)) / jnp.sum(y > 0)),
+        loss=lambda x, y: jnp.mean((x - y) ** 2 * (y > 0))),
+    row("root-missing", "0 loss", None,
+        partial(regression, torch_loss=lambda x, y: (x - y).square().mean().sqrt(),
+            loss=lambda x, y: jnp.sqrt(mse(x, y))),
+        loss=mse),
+    row("sum-by-hand", "0 loss", "reduction-mean",
+        partial(sgd(lr=0.01), torch_loss=lambda x, y: (x - y).square().sum(),
+            loss=lambda x, y: jnp.sum((x - y) ** 2)),
+        loss=mse),
+    row("kl-reversed", "0 loss", None, partial(divergence, "batchmean"),
+        loss=lambda x, y: jnp.sum(jnp.exp(x) * (x - jnp.log(y))) / len(x)),
+    row("margin-not-over-classes", "0 loss", None,
+        partial(classification, nn.MultiMarginLoss(), lambda x, y: _margin(x, y) / 4),
+        loss=lambda x, y: _margin(x, y)),
+    row("cross-entropy-per-sequence", "0 loss", "reduction-per-example", sequences,
+        loss=lambda x, y: picked(x.swapaxes(1, 2), y).sum(1).mean()),
 ))

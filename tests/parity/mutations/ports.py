@@ -94,6 +94,22 @@ def build(
     return Case(run, Port(apply, loss, optimizer or optim.from_torch(built), **ported))
 
 
+def named(
+    module: Callable[[], nn.Module],
+    apply: Callable[..., Any],
+    x: np.ndarray,
+    y: np.ndarray,
+    **settings: Any,
+) -> Case:
+    """A case whose parameters are a dictionary by torch's names, in torch's layout."""
+    return build(module, apply, batches=pairs(x, y), from_torch=dict, **settings)
+
+
+def linear(params: Any, name: str, x: jax.Array) -> jax.Array:
+    """Torch's Linear, with parameters by torch's names."""
+    return x @ params[f"{name}.weight"].T + params[f"{name}.bias"]
+
+
 def two_layers(activation: Callable[[jax.Array], jax.Array]) -> Callable[..., jax.Array]:
     """An activation between two layers."""
     return lambda params, x: dense(params["2"], activation(dense(params["0"], x)))

@@ -3,12 +3,18 @@
 import itertools
 
 from tests.parity.mutations import (
+    attention,
+    convolutions,
     data,
+    embeddings,
+    groups,
     initialisation,
     layers,
     losses,
+    normalisations,
     optimizers,
     precision,
+    recurrent,
     schedules,
 )
 
@@ -18,7 +24,13 @@ TABLES = (
     losses.LOSS,
     losses.REDUCTION,
     layers.LAYER,
+    normalisations.NORMALISATION,
+    convolutions.CONVOLUTION,
+    embeddings.EMBEDDING,
+    recurrent.RECURRENT,
+    attention.ATTENTION,
     optimizers.OPTIMIZER,
+    groups.GROUPS,
     schedules.SCHEDULE,
     initialisation.INITIALISATION,
     data.DATA,
