@@ -177,9 +177,9 @@ def _notes(result: Result) -> Iterator[str]:
         )
     if carry.vanishing:
         yield (
-            f"the gradient of {_names(carry.vanishing)} is 0 but for rounding, which no two programs "
-            "share, and neither the loss nor the output depends on it; it was left out, and the "
-            "update was compared with torch's gradient"
+            f"the gradient of {_names(carry.vanishing)} is 0 but for rounding, which no two "
+            "programs share, and neither the loss nor the output depends on it; the update was "
+            "compared with torch's gradient"
         )
     if sides.constants:
         yield (

@@ -53,6 +53,7 @@ class Twins:
         self._spread: dict[str, float] = {}
         self._noise: dict[str, np.ndarray] = {}
         self._largest = 0.0
+        self._real: dict[str, np.ndarray] = {}
         self._loud: set[str] = set()
         self._restart(0)
 
@@ -100,16 +101,15 @@ class Twins:
         for array in grads.values():
             self._largest = max(self._largest, float(np.max(np.abs(array), initial=0.0)))
         for key, array in grads.items():
-            small = np.abs(array) <= _ROUNDING * self._largest
             name = key.removeprefix("grad/")
-            known = self._noise.get(name)
-            if known is not None:
-                known &= small  # a gradient that has become one is compared from now on
-            if not small.any():
-                continue
+            small = np.abs(array) <= _ROUNDING * self._largest
             distance = np.max([np.abs(side[key] - array) for side in others], axis=0)
             noise = small & (distance > 0) & (distance >= 0.1 * np.abs(array))
-            self._noise[name] = noise if known is None else known | noise
+            nothing = (array == 0) & (distance == 0)
+            # What has once been a gradient is one, also where it vanishes later.
+            real = self._real.get(name, False) | ~(noise | nothing)
+            self._real[name] = real
+            self._noise[name] = (self._noise.get(name, False) | noise) & ~real
 
     def _find_loud(self, seen: Arrays, others: Sequence[Arrays]) -> None:
         """The parameters that the optimiser moves by noise, as Adam does and SGD does not."""
