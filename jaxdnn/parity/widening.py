@@ -135,11 +135,32 @@ def narrows(program: Any, *, below: int = 64) -> bool:
 
 def rounded_constants(program: Any) -> list[str]:
     """The arrays in a program that have been rounded to fewer bits than float64."""
-    return [
+    arrays = (*program.consts, *_literals(program.jaxpr))
+    found = [
         f"{number.dtype} constant of shape {np.shape(number)}"
-        for number in (*program.consts, *_literals(program.jaxpr))
+        for number in arrays
         if _is_float(number) and jnp.finfo(number.dtype).bits < 64 and _is_rounded(number)
     ]
+    numbers = {
+        f"{number.dtype} number {_shortest(number)}"
+        for eqn in _equations(program.jaxpr)
+        for number in _numbers(eqn)
+        if jnp.finfo(number.dtype).bits < 64 and _is_computed(number)
+    }
+    return [*found, *sorted(numbers)]
+
+
+def _numbers(eqn: Any) -> list[np.ndarray]:
+    """The floating-point numbers that are written in an equation."""
+    literals = [v for v in eqn.invars if isinstance(v, core.Literal)]
+    values = [np.asarray(v.val, _aval(v).dtype) for v in literals]
+    return [value for value in values if _is_float(value) and not value.ndim]
+
+
+def _is_computed(number: np.ndarray) -> bool:
+    """Whether a number has as many digits as its type holds: nobody writes 0.35355338."""
+    digits = f"{_shortest(number):.16g}".strip("-0.").partition("e")[0].replace(".", "")
+    return bool(np.isfinite(number)) and _is_rounded(number) and len(digits.strip("0")) > 6
 
 
 def _is_rounded(number: Any) -> bool:
@@ -231,7 +252,7 @@ def _run(
 
     def read(variable: Any) -> Any:
         if isinstance(variable, core.Literal):
-            return _of_type(np.asarray(variable.val, _aval(variable).dtype), wide)
+            return _meant(np.asarray(variable.val, _aval(variable).dtype), wide)
         return values[variable]
 
     values.update(zip(jaxpr.constvars, (_of_type(c, wide) for c in consts), strict=True))
@@ -255,6 +276,24 @@ def _run(
             outputs = rule(eqn, inputs)
         values.update(zip(eqn.outvars, (_of_type(y, wide) for y in outputs), strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def _meant(number: np.ndarray, wide: Any) -> Any:
+    """A number in a program, in the wider type: 0.1 where 0.1 was written and float32 rounded it.
+
+    Beside a float32 array, JAX rounds a Python number when it traces. The shortest decimal that
+    rounds to the same is what was written, unless that was computed, as 1 / sqrt(8) is.
+    """
+    if wide is None or number.ndim or not _is_float(number) or number.dtype == wide:
+        return number
+    return np.asarray(_shortest(number), wide)
+
+
+def _shortest(number: np.ndarray) -> float:
+    """The shortest decimal that rounds to a number of its type."""
+    value = float(number)
+    decimals = (float(f"{value:.{digits}g}") for digits in range(1, 17))
+    return next((d for d in decimals if np.asarray(d, number.dtype) == number), value)
 
 
 def _opened(program: Any) -> tuple[Any, Sequence[Any]]:
