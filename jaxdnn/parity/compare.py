@@ -104,7 +104,7 @@ class Measured(NamedTuple):
     """What twins of torch's run showed of rounding; see `reference_torch.parity.twins`.
 
     Attributes:
-      spread: for each tensor, how far right runs are apart.
+      spread: for each tensor, how far right runs are apart; for a buffer, in each element.
       noise: for each parameter that has any, a mask of the elements whose gradient is 0 but for
         rounding, and which the optimiser moves by that.
       faint: likewise of those that it moves by no more than rounding.
@@ -113,7 +113,7 @@ class Measured(NamedTuple):
       parted: whether the twins were set back to the run after this step.
     """
 
-    spread: Mapping[str, float] = {}
+    spread: Mapping[str, float | np.ndarray] = {}
     noise: Mapping[str, np.ndarray] = {}
     faint: Mapping[str, np.ndarray] = {}
     loud: bool = True
@@ -137,6 +137,10 @@ class Measured(NamedTuple):
 SPREADS = 64.0
 """How many times the spread of three twins two right runs may be apart: with what probability a
 right one exceeds it is derived in `reference_torch.parity.twins`."""
+
+
+_OF_ITSELF = 1e-9
+"""Relative to itself, what an element of a buffer may be off beyond the spread of right runs."""
 
 
 def compare_step(
@@ -193,9 +197,19 @@ def compare_step(
         furthest = float(difference[at])
         error = ratio(furthest, magnitudes[key])
         largest[key] = max(largest.get(key, 0.0), error)
-        # "not <=", so that NaN differs.
-        if not error <= tolerance and not furthest <= SPREADS * measured.spread.get(key, 0.0):
+        allowed = SPREADS * np.asarray(measured.spread.get(key, 0.0))
+        # "~ <=", so that NaN differs.
+        beyond = ~(difference <= allowed)
+        if not error <= tolerance and beyond[at]:
             differing.append(Divergence.of(step, key, ours[at], theirs[at], error=error, index=at))
+        elif phase_of(key) == "buffer":
+            # Each channel's statistics are its own, however large another channel's are.
+            own = np.where(beyond & (difference > _OF_ITSELF * np.abs(ours)), difference, 0.0)
+            at = index_of_largest(own)
+            if own[at] > 0:
+                values = ours[at], theirs[at]
+                error = ratio(float(own[at]), abs(float(ours[at])))
+                differing.append(Divergence.of(step, key, *values, error=error, index=at))
     return Errors(largest, magnitudes), tuple(differing)
 
 

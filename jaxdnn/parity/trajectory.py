@@ -227,7 +227,7 @@ def _split(
     if not twins:
         return seen, Measured(), samples
     measured = Measured(
-        {key: float(array) for key, array in under("spread/", recorded).items()},
+        under("spread/", recorded),
         under("noise/", recorded),
         under("faint/", recorded),
         unread={k: v == 0 for k, v in under("slope/", recorded).items() if not v.all()},

@@ -78,6 +78,8 @@ class Rounding(TorchDispatchMode):
         magnitudes = None
         if kind in _LINEAR and not in_place:
             magnitudes = func(*_magnitudes(args), **_magnitudes(kwargs))
+        elif kind in _CANCELLING:
+            magnitudes = _CANCELLING[kind](*args)
         results = func(*args, **kwargs)
         inputs = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, torch.Tensor)]
         sizes = tree_flatten(results if magnitudes is None else magnitudes)[0]
@@ -90,6 +92,23 @@ class Rounding(TorchDispatchMode):
     def _disturb(self, result: torch.Tensor, size: torch.Tensor, unit: float) -> None:
         noise = torch.randn(result.shape, generator=self._generator, dtype=torch.float64)
         result.add_(noise.to(result.device) * size.abs(), alpha=unit)
+
+
+def _of_log_softmax(grad: torch.Tensor, output: torch.Tensor, dim: int, *_: Any) -> torch.Tensor:
+    return grad.abs() + output.exp() * grad.abs().sum(dim, keepdim=True)
+
+
+def _of_softmax(grad: torch.Tensor, output: torch.Tensor, dim: int, *_: Any) -> torch.Tensor:
+    return output * (grad.abs() + (grad * output).abs().sum(dim, keepdim=True))
+
+
+_CANCELLING: dict[str, Callable[..., torch.Tensor]] = {
+    "_log_softmax_backward_data": _of_log_softmax,
+    "_softmax_backward_data": _of_softmax,
+    "tanh_backward": lambda grad, output: grad.abs() * (1 + output**2),
+    "sigmoid_backward": lambda grad, output: grad.abs() * output,
+}
+"""Operations that subtract inside, and the magnitude of what they subtract."""
 
 
 def _magnitudes(value: Any) -> Any:

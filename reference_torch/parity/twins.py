@@ -21,6 +21,7 @@ SGD they move nothing, and are reported as faint.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ class Twins:
 
     def __init__(self, stepper: Stepper) -> None:
         self._run = stepper
-        self._spread: dict[str, float] = {}
+        self._spread: dict[str, Any] = {}
         self._noise: dict[str, np.ndarray] = {}
         self._largest = 0.0
         self._real: dict[str, np.ndarray] = {}
@@ -69,9 +70,9 @@ class Twins:
           seen: what the run computed.
 
         Returns:
-          ``spread/…`` for each tensor, ``noise/…`` or ``faint/…``, a mask for each parameter whose
-          gradient has elements that are rounding alone, and ``parted`` if the twins were set back
-          to the run after this step.
+          ``spread/…`` for each tensor (of a buffer, for each element), ``noise/…`` or ``faint/…``,
+          a mask for each parameter whose gradient has elements that are rounding alone, and
+          ``parted`` if the twins were set back to the run after this step.
         """
         observed = []
         for i, twin in enumerate(self._twins):
@@ -82,6 +83,10 @@ class Twins:
         self._take_noise_from_run()
         for key, array in seen.items():
             if array.dtype.kind != "f" or key.startswith(("batch/", "slope/")):
+                continue
+            if key.startswith("buffer/"):
+                each = [np.abs(side[key] - array) for side in observed]
+                self._spread[key] = np.max([self._spread.get(key, 0 * array), *each], axis=0)
                 continue
             outside = ~self._mask(key, array)
             furthest = max(_distance(side[key], array, outside) for side in observed)
