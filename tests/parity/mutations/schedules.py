@@ -129,6 +129,7 @@ _IN_SEQUENCE = scheduled(_in_sequence, _warm_up_and_cosine)
 _ACCUMULATED = partial(
     regression,
     accumulate=2,
+    steps=4,
     scheduler=partial(lr_scheduler.ExponentialLR, gamma=0.9),
     optimizer=multi_steps(
         optax.chain(optax.scale(2.0), _sgd(optim.exponential_lr(0.1, gamma=0.9))), 2
