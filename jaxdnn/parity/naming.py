@@ -163,9 +163,9 @@ def name(result: Result, *, seconds: float = math.inf) -> Names:
             if found is None:
                 break
             traps.append(found.trap)
-            mended = _outcome(found)
-            if found.result.divergence is None:
-                break
+            mended = None if found.trap == "softmax-twice" else _outcome(found)
+            if found.result.divergence is None or found.trap == "softmax-twice":
+                break  # without its softmax, the network's output is another one
             question = found.question._replace(divergence=found.result.divergence)
     except _OutOfTimeError:
         return Names(tuple(dict.fromkeys(traps)), mended, unfinished=True)
@@ -337,7 +337,7 @@ def _untrained(question: Question) -> Found | None:
             name
             for name, array in under("param/", seen).items()
             if np.array_equal(array, source.initial[f"param/{name}"])
-            and not np.any(seen.get(f"grad/{name}", 0))
+            and (frozen or not np.any(seen.get(f"grad/{name}", 0)))
         }
     if tensor not in names:
         return None

@@ -87,6 +87,8 @@ class Rounding(TorchDispatchMode):
             if isinstance(result, torch.Tensor) and result.dtype == torch.float64:
                 terms = _terms(kind, inputs, result, number)
                 self._disturb(result, size, self._unit * math.sqrt(terms))
+                if kind in _FRACTIONS:
+                    result.clamp_(0, 1)
         return results
 
     def _disturb(self, result: torch.Tensor, size: torch.Tensor, unit: float) -> None:
@@ -101,6 +103,9 @@ def _of_log_softmax(grad: torch.Tensor, output: torch.Tensor, dim: int, *_: Any)
 def _of_softmax(grad: torch.Tensor, output: torch.Tensor, dim: int, *_: Any) -> torch.Tensor:
     return output * (grad.abs() + (grad * output).abs().sum(dim, keepdim=True))
 
+
+_FRACTIONS = ("sigmoid", "_softmax")
+"""Operations whose results no rounding takes out of 0 to 1, where a loss may ask for that."""
 
 _CANCELLING: dict[str, Callable[..., torch.Tensor]] = {
     "_log_softmax_backward_data": _of_log_softmax,

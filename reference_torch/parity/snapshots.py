@@ -182,7 +182,8 @@ def _deep(value: Any) -> Any:
         return type(value)(_deep(item) for item in value)
     if isinstance(value, dict):
         found = copy.copy(value)
-        found.update({key: _deep(item) for key, item in value.items()})
+        for key, item in value.items():
+            found[key] = _deep(item)  # one by one: the `update` of a Counter adds
         return found
     return value
 

@@ -76,8 +76,13 @@ class Twins:
         """
         observed = []
         for i, twin in enumerate(self._twins):
-            with Rounding(number * _TWINS + i, FLOAT64):
-                observed.append(twin.step(batch, number))
+            try:
+                with Rounding(number * _TWINS + i, FLOAT64):
+                    observed.append(twin.step(batch, number))
+            except (RuntimeError, ValueError):
+                continue  # the rounding has left what an operation accepts; the others remain
+        if not observed:
+            return {}
         self._find_noise(seen, observed)
         self._find_loud(seen, observed)
         self._take_noise_from_run()

@@ -34,7 +34,6 @@ KNOWN = {
     "a word that no batch has": UNPROVED,
     "an integer buffer": "that torch counts where the port does not is a note",
     "a rate after convergence": "that nothing moves any more is a note",
-    "a channel of small numbers": "errors are relative to the largest number of a tensor",
     "a table of small numbers off by 1e-3": "beside a table in float32, 1e-6 is allowed for",
     "scaled unless in float64": "float64 alone proves nothing about what depends on the type",
     "dropout left out, not training": "that the module is not in training mode is a note",
