@@ -37,9 +37,9 @@ _ROUNDING = 1e-12
 """A gradient's element this much smaller than the largest of the network can be what rounding left
 of 0: each term that cancels leaves about 1e-16 of its size; this leaves room for many of them."""
 
-_PARTED = 1e-10
+_PARTED = 1e-11
 """Twins further apart than this, relative to a parameter's largest magnitude, are set back to the
-run: six digits of rounding have grown by themselves, and the rest would follow."""
+run: five digits of rounding have grown by themselves, and the rest would follow."""
 
 
 class Twins:

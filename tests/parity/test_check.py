@@ -229,7 +229,8 @@ def test_a_mistake_in_a_run_in_which_rounding_grows_is_found() -> None:
     report = check(**given)
     assert report.verdict == "fail"
     assert report.first_divergence is not None
-    assert (report.first_divergence.step, report.first_divergence.phase) == (70, "param")
+    # As soon as it exceeds what rounding has made since the run was last set back.
+    assert 70 <= report.first_divergence.step < 75
 
 
 # What is wrong is found where it is.
