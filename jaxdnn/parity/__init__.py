@@ -10,9 +10,10 @@ live or from a file. Both are compared as observations: mappings from ``phase/te
 arrays, in the order in which a step computes them (``batch/…``, ``activation/…``, ``output``,
 ``loss``, ``grad/…``, ``optimizer/…``, ``param/…``), under torch's names and in torch's layout.
 
-Start reading at `check.evaluate`. `trajectory` folds `stepwise.advance` over the steps, `float32`
-compares rounding, `vacuity` asks whether agreement means anything, `verdict` makes the report, and
-`naming` looks for the mistake in the catalogue.
+Start reading at `check.evaluate`. `runner` evaluates the port in one precision, `widening` in
+float64 throughout; `trajectory` folds `stepwise.advance` over the steps, `float32` compares
+rounding, `vacuity` asks whether agreement means anything, `verdict` makes the report, and `naming`
+looks for the mistake in the catalogue.
 
 Nothing here knows this package's workflows, and torch is imported only inside the functions that
 run it.
