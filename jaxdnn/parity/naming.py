@@ -163,9 +163,10 @@ def name(result: Result, *, seconds: float = math.inf) -> Names:
             if found is None:
                 break
             traps.append(found.trap)
-            mended = None if found.trap == "softmax-twice" else _outcome(found)
-            if found.result.divergence is None or found.trap == "softmax-twice":
-                break  # without its softmax, the network's output is another one
+            if found.result.divergence != question.divergence:
+                mended = _outcome(found)
+            if found.result.divergence in (None, question.divergence):
+                break  # the second, where a network without its softmax has another output
             question = found.question._replace(divergence=found.result.divergence)
     except _OutOfTimeError:
         return Names(tuple(dict.fromkeys(traps)), mended, unfinished=True)

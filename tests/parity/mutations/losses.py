@@ -245,7 +245,8 @@ LOSS = of_kind("loss", (
     # The network's sigmoid is 1 and the target 0: log 0 without torch's bound.
     row("bce-unbounded", "0 loss", "bce-clamp", partial(probabilities, saturated=True),
         loss=_plain_bce),
-    row("bce-clipped", "0 loss", "bce-clamp", partial(probabilities, saturated=True),
+    # Where an input is 1, its last bit decides about a loss of 100 or 37, and right runs part, too.
+    row("bce-clipped", "4 loss", "bce-clamp", partial(probabilities, saturated=True),
         loss=_clipped_bce),
     # The value is torch's; the slope is 0 times infinity, and NaN in every weight.
     row("bce-slope", "0 grad 0.weight", "bce-clamp", partial(probabilities, saturated=True),
