@@ -26,6 +26,7 @@ __all__ = [
     "ratio",
     "tensor_of",
     "under",
+    "unread_by",
 ]
 
 Observation = dict[str, np.ndarray]
@@ -132,6 +133,11 @@ class Measured(NamedTuple):
         sides = (self.noise, self.faint) if phase == "grad" or self.loud else (self.faint,)
         masks = [side[name] for side in sides if name in side]
         return np.logical_or.reduce(masks) if masks else None
+
+
+def unread_by(slopes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The elements that a loss does not read, by its derivative by each tensor."""
+    return {key: slope == 0 for key, slope in slopes.items() if not slope.all()}
 
 
 SPREADS = 64.0

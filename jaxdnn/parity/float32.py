@@ -35,7 +35,7 @@ import numpy as np
 import optax
 
 from jaxdnn.parity import runner as running
-from jaxdnn.parity import states, widening
+from jaxdnn.parity import widening
 from jaxdnn.parity.compare import (
     Divergence,
     Measured,
@@ -46,6 +46,7 @@ from jaxdnn.parity.compare import (
     phase_of,
     ratio,
     under,
+    unread_by,
 )
 from jaxdnn.parity.port import Arrays, State
 from jaxdnn.parity.report import Tier
@@ -151,8 +152,7 @@ def sample_seen(
     if not exact:
         return roundings
     batch = list(under("batch/", torch).values())
-    unread = {key: array == 0 for key, array in under("slope/", exact).items() if not array.all()}
-    left_out = Measured(noise=noise, unread=unread)
+    left_out = Measured(noise=noise, unread=unread_by(under("slope/", exact)))
     exact, torch = (_settled(side, left_out) for side in (exact, torch))
     state = running.resume(runners.single, before, opt_state)
     _, port = running.observe(runners.single, state, batch)
@@ -286,19 +286,12 @@ def _changed_by_scalars(
     with running.precision("float64"):
         grads = double.port.from_torch(arrays | under("grad/", exact))
         state = running.resume(double, before, opt_state)
-        if changes is None or not changes.used(grads, state):
+        if not changes.used(grads, state):
             return {}, 0.0
         updates, new_state, full, full_state = changes.compute(grads, state)
-        to_torch = double.layout.to_torch
-        found = {f"param/{name}": array for name, array in to_torch(updates).items()}
-        found |= states.optimizer_tensors(
-            new_state, to_torch, like=state.params, optimizer=double.optimizer
-        )
-        sizes = {f"param/{name}": largest_magnitude(a) for name, a in to_torch(full).items()}
-        moments = states.optimizer_tensors(
-            full_state, to_torch, like=state.params, optimizer=double.optimizer
-        )
-        sizes |= {key: largest_magnitude(array) for key, array in moments.items()}
+        found = running.in_torch(double, updates, new_state)
+        whole = running.in_torch(double, full, full_state)
+        sizes = {key: largest_magnitude(array) for key, array in whole.items()}
     size = max(
         (largest_magnitude(found[key]) / scale for key, scale in sizes.items() if scale),
         default=0.0,

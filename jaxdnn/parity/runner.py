@@ -20,6 +20,7 @@ __all__ = [
     "Runner",
     "adopt",
     "constants",
+    "in_torch",
     "initial_state",
     "layout_of",
     "make_runner",
@@ -71,7 +72,7 @@ class Runner(NamedTuple):
     dtype: str
     layout: Layout
     optimizer: str | None
-    step: Callable[..., Any]
+    step: Any
     predict: Callable[..., Any] | None
     update: Callable[..., Any]
 
@@ -205,13 +206,19 @@ def observe(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> tuple[
         seen |= {key: np.asarray(array) for key, array in observed.items()}
         seen |= {f"buffer/{name}": np.asarray(v) for name, v in _compared_buffers(runner, state)}
         seen["loss"] = np.asarray(info.loss)
-        to_torch = runner.layout.to_torch
-        seen |= {f"grad/{name}": array for name, array in to_torch(info.grads).items()}
-        seen |= states.optimizer_tensors(
-            state.opt_state, to_torch, like=state.params, optimizer=runner.optimizer
-        )
-        seen |= {f"param/{name}": array for name, array in to_torch(state.params).items()}
+        grads = runner.layout.to_torch(info.grads)
+        seen |= {f"grad/{name}": array for name, array in grads.items()}
+        seen |= in_torch(runner, state.params, state.opt_state)
     return state, seen
+
+
+def in_torch(runner: Runner, params: PyTree, opt_state: optax.OptState) -> Observation:
+    """Parameters and the optimiser's tensors under torch's names, in torch's layout."""
+    to_torch = runner.layout.to_torch
+    found = dict(
+        states.optimizer_tensors(opt_state, to_torch, like=params, optimizer=runner.optimizer)
+    )
+    return found | {f"param/{name}": array for name, array in to_torch(params).items()}
 
 
 def train(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> State:
@@ -232,18 +239,13 @@ def adopt(
       masks: for each parameter of which elements are taken, which.
     """
     with precision(runner.dtype):
-        to_torch = runner.layout.to_torch
-        own = {f"param/{name}": np.asarray(a) for name, a in to_torch(state.params).items()}
-        own |= states.optimizer_tensors(
-            state.opt_state, to_torch, like=state.params, optimizer=runner.optimizer
-        )
-        mixed = dict(tensors)
-        for key, array in own.items():
+        mixed = {}
+        for key, array in in_torch(runner, state.params, state.opt_state).items():
             mask = Measured(noise=masks).left_out(key)
             if key in tensors:
                 mixed[key] = array if mask is None else np.where(mask, tensors[key], array)
     buffers = {f"buffer/{name}": np.asarray(array) for name, array in state.buffers.items()}
-    return resume(runner, {k: v for k, v in mixed.items() if k in own} | buffers, state.opt_state)
+    return resume(runner, mixed | buffers, state.opt_state)
 
 
 def with_gradient(
@@ -258,17 +260,12 @@ def with_gradient(
       expected: torch's step.
       seen: the port's step.
     """
-    port, to_torch = runner.port, runner.layout.to_torch
     start = resume(runner, before, state.opt_state)
     with precision(runner.dtype):
         zeros = {name: np.zeros_like(a) for name, a in under("param/", expected).items()}
-        grads = port.from_torch(zeros | under("grad/", expected))
+        grads = runner.port.from_torch(zeros | under("grad/", expected))
         params, opt_state = runner.update(grads, start.opt_state, start.params)
-        found = states.optimizer_tensors(
-            opt_state, to_torch, like=params, optimizer=runner.optimizer
-        )
-        found |= {f"param/{name}": np.asarray(a) for name, a in to_torch(params).items()}
-    return seen | {key: np.asarray(array) for key, array in found.items()}
+        return seen | in_torch(runner, params, opt_state)
 
 
 def output(runner: Runner, state: State, x: np.ndarray) -> np.ndarray | None:
@@ -287,9 +284,9 @@ def constants(runner: Runner) -> list[str]:
 def narrowings(
     runner: Runner, state: State, batch: Sequence[np.ndarray], *, below: int
 ) -> list[widening.Narrowing]:
-    """Where a step makes floating-point numbers of fewer bits than a number."""
+    """Where the jitted step of a float32 port makes floating-point numbers of fewer bits."""
     with precision(runner.dtype):
-        program = jax.make_jaxpr(partial(take_step, runner.port))(state, _cast_batch(runner, batch))
+        program = runner.step.trace(state, _cast_batch(runner, batch)).jaxpr
         return widening.narrowings(program, below=below)
 
 

@@ -84,15 +84,9 @@ def live(run: "TorchRun", port: Port) -> Source:
     header = description.describe(run)
     training_run.require_repeatable(run)
 
-    def steps(
-        *,
-        mistake: str | None = None,
-        samples: bool = False,
-        twins: bool = False,
-        model: bool = False,
-    ) -> Iterator[Arrays]:
+    def steps(*, samples: bool = False, **asked: Any) -> Iterator[Arrays]:
         sampled = run if samples else dataclasses.replace(run, samples=0)
-        return training_run.steps(sampled, mistake=mistake, twins=twins, model=model)
+        return training_run.steps(sampled, **asked)
 
     return Source(
         header,
@@ -147,13 +141,7 @@ def recording(path: str | Path, *, name: str = "run", steps: int | None = None) 
         found = filter(wanted, keys[step])
         return {key: file.get_tensor(f"{name}/{step}/{key}") for key in found}
 
-    def all_steps(
-        *,
-        mistake: str | None = None,
-        samples: bool = False,
-        twins: bool = False,
-        model: bool = False,
-    ) -> Iterator[Arrays]:
+    def all_steps(*, samples: bool = False, **asked: Any) -> Iterator[Arrays]:
         for step in numbered:
             yield read(step, lambda key: samples or not key.startswith("sample/"))
 

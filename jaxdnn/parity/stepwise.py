@@ -282,20 +282,23 @@ def _differs(
     errors, more = compare_step(
         errors, carry.steps, late, actual, tolerance=tolerance, measured=measured
     )
-    differing += more
-    differing += _more_than_noise(compared, measured, expected, actual)
-    differing += _more_than_faint(compared, measured, expected, actual)
+    differing += more + _more_than_rounding(compared, measured, expected, actual)
+    masks = {key: mask for key, mask in measured.unread.items() if key in common}
+    return _unread_seen(compared._replace(errors=errors), masks, expected, actual), differing
+
+
+def _unread_seen(
+    carry: Carry, masks: Mapping[str, np.ndarray], expected: Observation, actual: Observation
+) -> Carry:
+    """Add the tensors that differ where the loss does not read them, at padding or elsewhere."""
     unread, unproved = set(carry.unread), set(carry.unproved)
-    for key, mask in measured.unread.items():
-        if key in common:
-            apart = np.abs(expected[key] - actual[key]) > _UNREAD * errors.magnitudes[key]
-            padding = _is_padding(expected, key)
-            unread |= {key} if np.any(mask & apart & padding) else set()
-            unproved |= {key} if np.any(mask & apart & ~padding) else set()
-    compared = compared._replace(
-        errors=errors, unread=frozenset(unread), unproved=frozenset(unproved)
-    )
-    return compared, differing
+    for key, mask in masks.items():
+        magnitude = carry.errors.magnitudes[key]
+        apart = mask & (np.abs(expected[key] - actual[key]) > _UNREAD * magnitude)
+        padding = _is_padding(expected, key)
+        unread |= {key} if np.any(apart & padding) else set()
+        unproved |= {key} if np.any(apart & ~padding) else set()
+    return carry._replace(unread=frozenset(unread), unproved=frozenset(unproved))
 
 
 _UNREAD = 1e-9
@@ -316,43 +319,33 @@ def _is_padding(expected: Observation, key: str) -> np.ndarray:
     return np.zeros(array.shape, bool)
 
 
-def _more_than_noise(
+def _more_than_rounding(
     carry: Carry, measured: Measured, expected: Observation, actual: Observation
 ) -> tuple[Divergence, ...]:
-    """Gradients that are noise in torch, and more in the port."""
-    scale = max(carry.evidence.gradients.values(), default=0.0)
-    found = []
-    for name, mask in [*measured.noise.items(), *measured.faint.items()]:
-        key = f"grad/{name}"
-        if key in expected and key in actual:
-            excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
-            at = index_of_largest(excess)
-            allowed = max(vacuity.ROUNDING * scale, SPREADS * float(measured.spread.get(key, 0.0)))
-            if not excess[at] <= allowed:
-                values = expected[key][at], actual[key][at]
-                error = float(excess[at]) / scale
-                found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))
-    return tuple(found)
+    """Elements that are rounding alone in torch, and more in the port.
 
-
-def _more_than_faint(
-    carry: Carry, measured: Measured, expected: Observation, actual: Observation
-) -> tuple[Divergence, ...]:
-    """Parameters that noise moves by no more than rounding, and that something else moves."""
-    largest = max((largest_magnitude(v) for v in under("param/", expected).values()), default=0.0)
+    Their own magnitude says nothing, so they are measured by the largest of all gradients, or of
+    all parameters.
+    """
+    gradient = max(carry.evidence.gradients.values(), default=0.0)
+    param = max((largest_magnitude(v) for v in under("param/", expected).values()), default=0.0)
+    vanishing = [*measured.noise.items(), *measured.faint.items()]
+    checks = [
+        *((f"grad/{name}", mask, gradient, 1) for name, mask in vanishing),
+        # Ten times the bound at which twins call it loud, since the port may be further off.
+        *((f"param/{name}", mask, param, 10) for name, mask in measured.faint.items()),
+    ]
     found = []
-    for name, mask in measured.faint.items():
-        key = f"param/{name}"
-        if key in expected and key in actual:
-            excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
-            at = index_of_largest(excess)
-            spread = float(measured.spread.get(key, 0.0))
-            # Ten times the bound at which twins call it loud, since the port may be further off.
-            allowed = max(10 * vacuity.ROUNDING * largest, SPREADS * spread)
-            if not excess[at] <= allowed:
-                values = expected[key][at], actual[key][at]
-                error = float(excess[at]) / largest
-                found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))
+    for key, mask, scale, times in checks:
+        if key not in expected or key not in actual:
+            continue
+        excess = np.where(mask, np.abs(actual[key] - expected[key]), 0.0)
+        at = index_of_largest(excess)
+        spread = float(measured.spread.get(key, 0.0))
+        if not excess[at] <= max(times * vacuity.ROUNDING * scale, SPREADS * spread):
+            values = expected[key][at], actual[key][at]
+            error = float(excess[at]) / scale
+            found.append(Divergence.of(carry.steps, key, *values, error=error, index=at))
     return tuple(found)
 
 

@@ -8,16 +8,25 @@ more beside twins of torch's run, which measure how far right runs are apart.
 """
 
 import dataclasses
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxdnn.parity import float32, vacuity
 from jaxdnn.parity import runner as running
-from jaxdnn.parity.compare import Divergence, Errors, Measured, Observation, compare_step, under
-from jaxdnn.parity.port import Arrays, Port, State
+from jaxdnn.parity.compare import (
+    Divergence,
+    Errors,
+    Measured,
+    Observation,
+    compare_step,
+    under,
+    unread_by,
+)
+from jaxdnn.parity.port import Port, State
 from jaxdnn.parity.progress import tracked
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.stepwise import Carry, Sides, advance, is_comparable, other_shape, take
@@ -126,7 +135,7 @@ def compare(
     recorded = sides.source.steps(samples=samples, mistake=mistake, twins=twins, model=model)
     number = sides.source.header["steps"] if steps is None else steps
     what = "with torch's twins" if twins else "with torch"
-    for arrays in tracked(_limited(recorded, steps), number, f"Comparing {what}"):
+    for arrays in tracked(itertools.islice(recorded, steps), number, f"Comparing {what}"):
         expected, measured, sampled = _split(arrays, twins=twins)
         batch = _port_batch(sides, carry, expected)
         if batch is None:
@@ -152,13 +161,6 @@ def first_step(sides: Sides) -> Observation | None:
         return None
     batch = sides.port_batches[0] if sides.port_batches else next(sides.source.batches())
     return take(sides.double, state, batch).seen
-
-
-def _limited(recorded: Iterator[Arrays], steps: int | None) -> Iterator[Arrays]:
-    for number, arrays in enumerate(recorded):
-        if number == steps:
-            return
-        yield arrays
 
 
 def sides_of(
@@ -230,7 +232,7 @@ def _split(
         under("spread/", recorded),
         under("noise/", recorded),
         under("faint/", recorded),
-        unread={k: v == 0 for k, v in under("slope/", recorded).items() if not v.all()},
+        unread=unread_by(under("slope/", recorded)),
         parted="parted" in recorded,
     )
     return seen, measured, samples

@@ -152,8 +152,10 @@ def _noise_matters(result: Result) -> bool:
 
 def _narrower_than_float32(result: Result) -> list[Narrowing]:
     sides, carry = result.sides, result.carry
-    port = sides.double.port
-    single = running.make_runner(port, "float32", sides.double.layout, sides.double.optimizer)
+    double = sides.double
+    single = sides.single or running.make_runner(
+        double.port, "float32", double.layout, double.optimizer
+    )
     state = running.initial_state(single, sides.initial)
     batch = list(under("batch/", carry.actual).values())
     return running.narrowings(single, state, batch, below=32)

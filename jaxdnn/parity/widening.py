@@ -52,7 +52,14 @@ def widened(function: Callable[..., Any], dtype: Any = "float64") -> Callable[..
       (0.0, 1e-06)
     """
     wide = jnp.dtype(dtype)
-    return _evaluated(function, lambda eqn, inputs: _bind(eqn, inputs, wide), wide)
+
+    def evaluate(*args: Any) -> Any:
+        program, result = jax.make_jaxpr(function, return_shape=True)(*args)
+        leaves = jax.tree.leaves(args)
+        outputs = _run(program.jaxpr, program.consts, leaves, _widening(wide), wide)
+        return jax.tree.unflatten(jax.tree.structure(result), outputs)
+
+    return evaluate
 
 
 def scalars_kept(function: Callable[..., Any], *shapes: Any) -> Callable[..., Any]:
@@ -125,21 +132,18 @@ def narrowings(program: Any, *, below: int = 64) -> list[Narrowing]:
 
 def narrows(program: Any, *, below: int = 64) -> bool:
     """Whether a program holds floating-point numbers of fewer bits at all, constants included."""
-    numbers = [*program.consts, *(_literals(program.jaxpr))]
     return bool(narrowings(program, below=below)) or any(
         np.ndim(number) and jnp.finfo(number.dtype).bits < below
-        for number in numbers
-        if _is_float(number)
+        for number in _float_constants(program)
     )
 
 
 def rounded_constants(program: Any) -> list[str]:
     """The arrays in a program that have been rounded to fewer bits than float64."""
-    arrays = (*program.consts, *_literals(program.jaxpr))
     found = [
         f"{number.dtype} constant of shape {np.shape(number)}"
-        for number in arrays
-        if _is_float(number) and jnp.finfo(number.dtype).bits < 64 and _is_rounded(number)
+        for number in _float_constants(program)
+        if jnp.finfo(number.dtype).bits < 64 and _is_rounded(number)
     ]
     numbers = {
         f"{number.dtype} number {_shortest(number)}"
@@ -180,10 +184,12 @@ def computes_scalars(program: Any) -> bool:
     )
 
 
-def _literals(jaxpr: Any) -> Iterator[Any]:
-    for eqn in _equations(jaxpr):
+def _float_constants(program: Any) -> Iterator[Any]:
+    """The floating-point arrays that a program, or one inside it, closes over."""
+    yield from filter(_is_float, program.consts)
+    for eqn in _equations(program.jaxpr):
         for value in eqn.params.values():
-            yield from getattr(value, "consts", ())
+            yield from filter(_is_float, getattr(value, "consts", ()))
 
 
 def _line(eqn: Any) -> str:
@@ -217,13 +223,8 @@ def _bits(variables: Any) -> int:
     return max((jnp.finfo(d).bits for d in floats), default=0)
 
 
-def _evaluated(function: Callable[..., Any], rule: Rule, wide: Any) -> Callable[..., Any]:
-    def evaluate(*args: Any) -> Any:
-        program, result = jax.make_jaxpr(function, return_shape=True)(*args)
-        outputs = _run(program.jaxpr, program.consts, jax.tree.leaves(args), rule, wide)
-        return jax.tree.unflatten(jax.tree.structure(result), outputs)
-
-    return evaluate
+def _widening(wide: Any) -> Rule:
+    return lambda eqn, inputs: _bind(eqn, inputs, wide)
 
 
 _CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -383,10 +384,8 @@ _SCATTERS = {
 
 
 def _params(eqn: Any, wide: Any) -> dict[str, Any]:
-    """The parameters of an equation, for a wider type; as they are where that is None."""
+    """The parameters of an equation, for a wider type."""
     params = dict(eqn.params)
-    if wide is None:
-        return params
     for key in _TYPES:
         dtype = params.get(key)
         if dtype is not None and jnp.issubdtype(dtype, jnp.floating):
@@ -406,11 +405,8 @@ def _widened_reducer(params: dict[str, Any], wide: Any) -> dict[str, Any]:
     given = params["jaxpr"]
     jaxpr, consts = _opened(given)
 
-    def rule(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-        return _bind(eqn, inputs, wide)
-
     def reducer(*args: Any) -> list[Any]:
-        return _run(jaxpr, consts or params.get("consts", ()), args, rule, wide)
+        return _run(jaxpr, consts or params.get("consts", ()), args, _widening(wide), wide)
 
     numbers = [
         jnp.zeros(_aval(v).shape, wide if _bits([v]) else _aval(v).dtype) for v in jaxpr.invars

@@ -4,7 +4,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -103,15 +103,8 @@ def torch_source(side: TorchSide, samples: int) -> Source:
     from reference_torch.parity import description
     from reference_torch.parity.trajectory import trajectory as observed
 
-    def steps(
-        *,
-        mistake: str | None = None,
-        samples: bool = False,
-        twins: bool = False,
-        model: bool = False,
-    ) -> Iterator[Arrays]:
-        count = number if samples else 0
-        return observed(side.stepper(), side.batches, samples=count, twins=twins, model=model)
+    def steps(*, samples: bool = False, **asked: Any) -> Iterator[Arrays]:
+        return observed(side.stepper(), side.batches, samples=number if samples else 0, **asked)
 
     number = samples
     header = {

@@ -225,10 +225,13 @@ def steps(
       ValueError: a batch is not a pair of arrays, the loss is not a scalar, or the optimiser needs
         a closure.
     """
-    stepper = _ModuleStepper(run)
-    samples = run.samples
     yield from trajectory(
-        stepper, run.batches, samples=samples, mistake=mistake, twins=twins, model=model
+        _ModuleStepper(run),
+        run.batches,
+        samples=run.samples,
+        mistake=mistake,
+        twins=twins,
+        model=model,
     )
 
 
