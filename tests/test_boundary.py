@@ -101,10 +101,11 @@ def test_every_listed_workflow_is_a_lesson_with_a_report() -> None:
 
 def test_lazy_submodules_are_all_that_are_public() -> None:
     names = set(jaxdnn.__all__) - {"__version__"}
-    for name in names:
+    assert jaxdnn.run is importlib.import_module("jaxdnn.runs.execute").run
+    for name in names - {"run"}:
         assert getattr(jaxdnn, name) is importlib.import_module(f"jaxdnn.{name}")
     found = {module.name for module in pkgutil.iter_modules(jaxdnn.__path__)}
-    assert names == found - {"__main__", "cli", "errors", "verification"}
+    assert names - {"run"} == found - {"__main__", "cli", "errors", "study", "verification"}
     assert dir(jaxdnn) == sorted(jaxdnn.__all__)
     assert all(f"`jaxdnn.{name}`" in (jaxdnn.__doc__ or "") for name in names)
     with pytest.raises(AttributeError, match="has no attribute 'cnn'"):
@@ -160,6 +161,8 @@ OTHER_NAMES = {
     "loss": "criterion",
     "layer_loss": "layer_criterion",
     "sequential_loss": "sequential_criterion",
+    "loss_from_logits": "criterion_from_logits",
+    "loss_in_two_parts": "criterion_in_two_parts",
     # The samples of all epochs, and a loader that yields an epoch's.
     "layer_permutations": "layer_batches",
 }

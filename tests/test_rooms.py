@@ -19,6 +19,7 @@ FLOORS = (
     {"workflows"},
     {"runs", "parity"},
     {"verification"},
+    {"study"},
     {"cli"},
 )
 """From the ground up: a room imports only rooms of lower floors."""

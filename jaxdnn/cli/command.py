@@ -11,9 +11,10 @@ from typing import Annotated, NoReturn
 import tyro
 
 import jaxdnn
-from jaxdnn.cli import predict, run, verify
+from jaxdnn.cli import predict, run, study, verify
 from jaxdnn.cli.interruption import Interruption
 from jaxdnn.cli.predict import Predict
+from jaxdnn.cli.study import Study
 from jaxdnn.cli.verify import Verify
 from jaxdnn.errors import JaxdnnError, RunError
 from jaxdnn.runs import catalogue
@@ -48,7 +49,14 @@ class Sweep:
     """One whose runs can be swept: mnist-dnn or lenet."""
 
 
-_COMMANDS = {"list": List, "run": Run, "sweep": Sweep, "predict": Predict, "verify": Verify}
+_COMMANDS = {
+    "list": List,
+    "run": Run,
+    "sweep": Sweep,
+    "predict": Predict,
+    "verify": Verify,
+    "study": Study,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -108,7 +116,6 @@ def _dispatch(words: list[str], interruption: Interruption) -> int:
     if words[:1] in (["run"], ["sweep"]) and words[1:] and not words[1].startswith("-"):
         # The flags are those of the workflow, so they are parsed once it is known.
         catalogue.require(words[1])
-        _tell_flags()
         if words[0] == "run":
             run.run(words[1], words[2:], interruption)
         else:
@@ -127,18 +134,14 @@ def _dispatch(words: list[str], interruption: Interruption) -> int:
         case List():
             _list(as_json=options.json)
         case Predict():
-            _tell_flags()
             predict.run(options)
         case Verify():
-            _tell_flags()
+            if said := xla_flags.set_flags():
+                _complain(said)
             return verify.run(options, interruption)
+        case Study():
+            study.run(options, interruption)
     return 0
-
-
-def _tell_flags() -> None:
-    """Say which flags `import jaxdnn` has set."""
-    if said := xla_flags.set_flags():
-        _complain(said)
 
 
 def _leave(code: int) -> NoReturn:
