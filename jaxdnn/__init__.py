@@ -10,6 +10,7 @@ The submodules are the public interface; each is imported when first used, so th
 - `jaxdnn.data`: data sets, loaders, splits.
 - `jaxdnn.torch_compat`: torch's random numbers in NumPy; parameters under torch's names.
 - `jaxdnn.runs`, `jaxdnn.runtime`: sweeps, checkpoints, resuming; devices, sharding, start-up.
+- `jaxdnn.run`: a workflow with plain arguments, in a notebook for instance.
 - `jaxdnn.parity`: is a port from PyTorch right, and if not, where and why.
 
 The import sets the XLA flag without which some releases of jaxlib compute sums wrongly
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         training,
         workflows,
     )
+    from jaxdnn.runs.execute import run
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,7 @@ __all__ = [
     "models",
     "optim",
     "parity",
+    "run",
     "runs",
     "runtime",
     "torch_compat",
@@ -55,6 +58,8 @@ _xla_flags.set_flags()
 
 
 def __getattr__(name: str) -> Any:
+    if name == "run":
+        return importlib.import_module(f"{__name__}.runs.execute").run
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

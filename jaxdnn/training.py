@@ -242,7 +242,7 @@ def train_epoch(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Batch,
-    key: Key[Array, ""],
+    permutation: Key[Array, ""] | Int[Array | np.ndarray, " samples"],
     *,
     batch_size: int | None,
 ) -> tuple[TrainState, Float[Array, " steps"]]:
@@ -253,7 +253,8 @@ def train_epoch(
       optimizer: as in `train_step`.
       state: before the epoch.
       data: arrays whose first axis counts the samples.
-      key: decides the permutation, ``shuffle(key, samples)``.
+      permutation: the samples in the order in which they are taken; or a key that decides it,
+        by ``shuffle(key, samples)``.
       batch_size: samples per step; None for one step on all of them, in their own order.
 
     Returns:
@@ -279,7 +280,8 @@ def train_epoch(
     if batch_size is None:
         state, info = train_step(loss, optimizer, state, tuple(map(jnp.asarray, data)))
         return state, info.loss[None]
-    permutation = shuffle(key, samples)
+    if _is_key(permutation):
+        permutation = shuffle(permutation, samples)
     return train_batches(loss, optimizer, state, data, permutation, batch_size=batch_size)
 
 
@@ -288,7 +290,7 @@ def fit(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Batch,
-    key: Key[Array, ""],
+    permutations: Key[Array, ""] | Int[Array | np.ndarray, "run_epochs samples"],
     *,
     epochs: int | Int[Array, " epochs"],
     batch_size: int | None,
@@ -301,7 +303,8 @@ def fit(
       optimizer: as in `train_step`.
       state: before the first epoch.
       data: arrays whose first axis counts the samples.
-      key: decides the shuffles; that of epoch ``i`` is made from ``fold_in(key, i)``.
+      permutations: of the samples, one for each epoch, torch's for instance; or a key that decides
+        them: that of epoch ``i`` is made from ``fold_in(key, i)``.
       epochs: how many; or their numbers, so that a run can be taken in pieces: epochs 0 to 4 are
         the same as ``jnp.arange(2)`` and then ``jnp.arange(2, 5)``.
       batch_size: as in `train_epoch`.
@@ -322,13 +325,21 @@ def fit(
     """
 
     def epoch(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, History]:
+        if _is_key(permutations):
+            permutation = jax.random.fold_in(permutations, number)
+        else:
+            permutation = jnp.asarray(permutations)[number]
         state, losses = train_epoch(
-            loss, optimizer, state, data, jax.random.fold_in(key, number), batch_size=batch_size
+            loss, optimizer, state, data, permutation, batch_size=batch_size
         )
         return state, History(losses, None if evaluate is None else evaluate(state.params))
 
     numbers = jnp.arange(epochs) if isinstance(epochs, int) else epochs
     return jax.lax.scan(epoch, state, numbers)
+
+
+def _is_key(argument: Any) -> bool:
+    return jnp.issubdtype(argument.dtype, jax.dtypes.prng_key)
 
 
 class Classifier(NamedTuple):
@@ -351,7 +362,7 @@ def train_classifier(
     classifier: Classifier,
     state: TrainState,
     epochs: int | Int[Array, " epochs"],
-    key: Key[Array, ""],
+    permutations: Key[Array, ""] | Int[Array | np.ndarray, "run_epochs samples"],
     config: Any,
     data: MNIST,
 ) -> tuple[TrainState, History]:
@@ -361,7 +372,7 @@ def train_classifier(
       classifier: its functions.
       state: before the first epoch.
       epochs: as in `fit`.
-      key: as in `fit`.
+      permutations: as in `fit`.
       config: hyperparameters, with a ``batch_size``.
       data: images as bytes, and labels.
 
@@ -377,7 +388,7 @@ def train_classifier(
         classifier.optimizer(config),
         state,
         (data.train_images, data.train_labels),
-        key,
+        permutations,
         epochs=epochs,
         batch_size=config.batch_size,
         evaluate=evaluate,

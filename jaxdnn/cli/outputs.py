@@ -28,7 +28,7 @@ def check(paths: Mapping[str, Path], read: Sequence[Path]) -> None:
       Traceback (most recent call last):
       jaxdnn.errors.ConfigError: --json and --plot both name run; give each its own file.
     """
-    from jaxdnn.cli import plots
+    from jaxdnn.runs import plots
 
     options: dict[Path, str] = {}
     for name, path in paths.items():

@@ -12,7 +12,7 @@ from jaxdnn.cli.interruption import Interruption
 from jaxdnn.errors import RunError
 from jaxdnn.runs import catalogue
 from jaxdnn.runs.catalogue import Workflow
-from jaxdnn.runs.workflow import NoInputs, Report, Request
+from jaxdnn.runs.workflow import Report, Request
 from jaxdnn.runtime import startup
 
 if TYPE_CHECKING:
@@ -26,11 +26,28 @@ C = TypeVar("C")
 I = TypeVar("I")  # noqa: E741 (inputs)
 F = TypeVar("F")
 P = TypeVar("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class OneProcess:
     """No sharding."""
+
+
+@dataclass(frozen=True)
+class OneSeed:
+    """Everything random is drawn as torch draws it after the seed."""
+
+    torch_seed = None
+
+
+@dataclass(frozen=True)
+class TorchSeed:
+    """Random numbers."""
+
+    torch_seed: int | None = None
+    """Draw the initial parameters and the shuffles bit for bit as torch does after
+    torch.manual_seed; None to draw them from JAX's keys."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,7 @@ _FILES = {"figures": Figures, "curves": Curves, "network": Network, "long": Long
 
 
 @dataclass(frozen=True)
-class Arguments(Generic[C, I, F, P]):
+class Arguments(Generic[C, I, F, P, T]):
     """The flags of ``jaxdnn run WORKFLOW``."""
 
     config: C
@@ -77,9 +94,13 @@ class Arguments(Generic[C, I, F, P]):
     files: F
     machine: startup.Machine
     processes: P
+    torch: T
 
     seed: int = 0
     """Decides everything that is random."""
+
+    full: bool = False
+    """Print every number and every epoch, and mark the numbers that differ from the document's."""
 
 
 def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> None:
@@ -100,6 +121,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     import jax
 
     from jaxdnn.cli import terminal
+    from jaxdnn.runs.execute import execute
     from jaxdnn.runtime.device import device_and_precision
     from jaxdnn.workflows.config import require_seed
 
@@ -111,7 +133,14 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
         for field in dataclasses.fields(arguments.files)
         if (path := getattr(arguments.files, field.name)) is not None
     }
-    request = Request(arguments.seed, arguments.config, resume=paths.get("resume"))
+    request = Request(
+        arguments.seed,
+        arguments.config,
+        resume=paths.get("resume"),
+        torch_seed=arguments.torch.torch_seed,
+    )
+    if request.torch_seed is not None:
+        require_seed(request.torch_seed)
     if workflow.kind == "long":
         mesh = startup.start_processes(arguments.processes, arguments.machine)
         request = request._replace(mesh=mesh)
@@ -132,7 +161,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     with terminal.RunProgress(console) as progress:
         request = request._replace(progress=progress)
         try:
-            result = interruption.wait_for(lambda: report.run(request))
+            result = interruption.wait_for(lambda: execute(workflow_id, request))
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             if "RESOURCE_EXHAUSTED" in reason:
@@ -147,7 +176,7 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
         return
 
     written, failures = _write(workflow, result, paths)
-    _report(console, result, as_documented=_is_documented(report, arguments))
+    _report(console, result, full=arguments.full)
     for description, path in written:
         console.print(f"{description} in {path}", markup=False)
     if failures:
@@ -161,9 +190,10 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
 
     files = _FILES[workflow.kind]
     processes = startup.Processes if workflow.kind == "long" else OneProcess
+    torch = TorchSeed if workflow.draws_from_keys else OneSeed
     plot = {} if workflow.kind == "figures" else {"plot": Path(f"{workflow.id}.png")}
     return tyro.cli(
-        Arguments[report.Config, report.Inputs, files, processes],
+        Arguments[report.Config, report.Inputs, files, processes, torch],
         prog=f"jaxdnn run {workflow.id}",
         description=f"{workflow.title}: {workflow.summary}.",
         args=list(words),
@@ -173,6 +203,7 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
             files(**plot),
             startup.Machine(),
             processes(),
+            torch(),
             seed=report.SEED,
         ),
         registry=flags.hyperparameters("FLOAT"),
@@ -180,17 +211,10 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
     )
 
 
-def _is_documented(report: Report, arguments: Arguments) -> bool:
-    """Whether the settings are the document's, so that its figures should come out."""
-    reads_files = report.Inputs is not NoInputs  # the document's own data have no seed
-    return arguments.config == report.Config() and (reads_files or arguments.seed == report.SEED)
-
-
 def _write(
     workflow: Workflow, result: "Result", paths: dict[str, Path]
 ) -> tuple[list[tuple[str, Path]], list[str]]:
     """Write the requested files, the checkpoint first: it took longest to make."""
-    from jaxdnn.cli import plots
     from jaxdnn.data.files import write_atomically
 
     def write_checkpoint(path: Path) -> None:
@@ -208,7 +232,9 @@ def _write(
             file.write(json.dumps(result.to_dict(), allow_nan=False).encode() + b"\n")
 
     def write_plot(path: Path) -> None:
-        plots.picture(path, result, title=workflow.title)
+        from jaxdnn.runs import plots
+
+        plots.save(result.figure(workflow.title), path)
 
     return outputs.write(
         paths,
@@ -220,10 +246,10 @@ def _write(
     )
 
 
-def _report(console: "Console", result: "Result", *, as_documented: bool) -> None:
+def _report(console: "Console", result: "Result", *, full: bool) -> None:
     from jaxdnn.cli import terminal
 
-    terminal.show_figures(console, result.figures, as_documented=as_documented)
+    terminal.show_figures(console, result, full=full)
     for remark in result.remarks:
         console.print(f"- {remark}", markup=False)
     for name, step in result.divergences.items():

@@ -236,7 +236,7 @@ def _write(
     paths: dict[str, Path],
 ) -> tuple[list[tuple[str, Path]], list[str]]:
     """Write the requested files, the checkpoint first."""
-    from jaxdnn.cli import plots
+    from jaxdnn.runs import plots
 
     def write_checkpoint(path: Path) -> None:
         outputs.save_network(
@@ -258,7 +258,7 @@ def _write(
             )
             for i, setting in enumerate(settings)
         ]
-        plots.sweep_picture(path, curves, title=workflow.title)
+        plots.save(plots.sweep_figure(curves, title=workflow.title), path)
 
     return outputs.write(
         paths,

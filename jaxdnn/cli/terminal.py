@@ -4,9 +4,9 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -21,7 +21,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from jaxdnn.runs import documented
+from jaxdnn.runs import tables
+
+if TYPE_CHECKING:
+    from jaxdnn.runs.result import Result
 
 __all__ = [
     "RunProgress",
@@ -156,48 +159,37 @@ class RunProgress:
             return
         # A full disk must not end the run; writing its results reports the error.
         with contextlib.suppress(OSError):
-            self._console.print(f"epoch {done}/{self._epochs}  test accuracy {test_accuracy:.2%}")
+            self._console.print(
+                f"epoch {done}/{self._epochs}  loss {loss:.4f}  test accuracy {test_accuracy:.2%}"
+            )
 
 
-def show_figures(
-    console: Console, figures: Mapping[str, Mapping[str, Any]], *, as_documented: bool
-) -> None:
+def show_figures(console: Console, result: "Result", *, full: bool) -> None:
     """Print the computed figures beside those that the document prints.
 
     Args:
       console: where to print it.
-      figures: numbers, or nested lists of them, by entry and name.
-      as_documented: whether the settings are the document's, so that its figures should come out.
+      result: of the run.
+      full: whether to print every number of a tensor and every epoch, not only the ends.
     """
-    printed = {(f.entry, f.name): f for f in documented.compare(figures)} if as_documented else {}
-    table = Table("figure", "", box=None, pad_edge=False)
-    if printed:
-        table.add_column("printed", justify="right")
-    table.add_column("here", justify="right")
-    if printed:
-        table.add_column("same")
-    for entry, values in figures.items():
-        title = entry.partition(".")[2].replace("_", " ")
-        for name, value in values.items():
-            figure = printed.get((entry, name))
-            cells = [title, name.replace("_", " ")]
-            if figure is not None:
-                cells += [_brief(figure.printed), _brief(figure.computed), _verdict(figure)]
-            elif printed:
-                cells += ["", _brief(value), ""]
-            else:
-                cells += [_brief(value)]
-            table.add_row(*cells)
-            title = ""
-    console.print(table, soft_wrap=False)
-    for entry, values in figures.items():
-        for name, value in values.items():
-            figure = printed.get((entry, name))
-            if _count(value) > _BRIEF and (figure or _count(value) <= _LONG):
-                title = f"{entry.partition('.')[2]}, {name}".replace("_", " ")
-                console.print(f"{title}:", markup=False)
-                for line in _lines(figure.computed if figure else value):
-                    console.print(f"  {line}")
+    for line in tables.epoch_lines(result.by_epoch, full=full):
+        console.print(line, markup=False)
+    rows = tables.rows(result.figures, as_documented=result.as_documented)
+    lines = [("figure", "printed in", "printed", "here", "same")]
+    for row in rows:
+        name = f"{row.entry}: {row.name}" if row.name != "value" else row.entry
+        lines.append((name, row.place, row.printed, row.here, row.same))
+    # A rich table would break its cells on a narrow terminal; these lines wrap, and can be copied.
+    columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
+    widths = [max(map(len, column)) for column in columns]
+    for i in range(len(lines)):
+        cells = (f"{column[i]:{width}}" for column, width in zip(columns, widths, strict=True))
+        console.print("  ".join(cells).rstrip(), markup=False, style="bold" if i == 0 else None)
+    for row in rows if full else ():
+        if isinstance(row.value, list):
+            console.print(f"{row.entry}, {row.name}:", markup=False)
+            for line in tables.full_lines(row):
+                console.print(f"  {line}", markup=False)
 
 
 class Tally:
@@ -345,49 +337,3 @@ def _units(error: float) -> str:
     """In units of 1e-16."""
     units = error / 1e-16
     return f"{units:.1f}" if units < 10 else f"{units:.0f}" if units < 1e5 else f"{units:.0e}"
-
-
-_BRIEF = 3
-"""Most numbers in a cell; longer lists are printed below the table."""
-
-_LONG = 20
-"""Most numbers printed of a figure that no document prints."""
-
-_A_LINE = 6
-
-
-def _verdict(figure: documented.Figure) -> str:
-    if figure.reproduced == figure.size:
-        tolerance = documented.entries()[figure.entry].tolerance
-        return f"within {tolerance:g}, unseeded" if tolerance else "yes"
-    if not figure.reachable:
-        return "no, out of reach"
-    if figure.reproduced + figure.within_rounding == figure.size:
-        return f"{figure.reproduced}, and {figure.within_rounding} within rounding"
-    return f"{figure.reproduced} of {figure.size}"
-
-
-def _brief(value: Any) -> str:
-    if _count(value) > _BRIEF:
-        return f"{_count(value)} numbers"
-    return " ".join(map(_number, value)) if isinstance(value, list) else _number(value)
-
-
-def _count(value: Any) -> int:
-    return sum(map(_count, value)) if isinstance(value, list) else 1
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.10g}" if value == round(value, 10) else f"{value:.6g}"
-    return str(value)
-
-
-def _lines(value: list[Any]) -> Iterator[str]:
-    """Lines of a nested list of numbers, one for each row where it fits."""
-    if value and isinstance(value[0], list):
-        for row in value:
-            yield from _lines(row)
-        return
-    for start in range(0, len(value), _A_LINE):
-        yield " ".join(f"{_number(number):>12}" for number in value[start : start + _A_LINE])

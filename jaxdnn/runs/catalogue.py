@@ -36,6 +36,8 @@ class Workflow(NamedTuple):
       kind: what a run leaves: figures; curves too; a trained network besides; or a network of
         MNIST, whose run is long enough to be resumed, sharded and swept.
       family: the printed figures that are its own begin with this.
+      draws_from_keys: whether its shuffles come from JAX's keys unless a torch seed is given; the
+        other workflows draw everything as torch does.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Workflow(NamedTuple):
     summary: str
     kind: Literal["figures", "curves", "network", "long"]
     family: str
+    draws_from_keys: bool = False
 
     @property
     def module(self) -> str:
@@ -117,6 +120,7 @@ WORKFLOWS = {
             "convolutions on padded MNIST, SGD with momentum",
             "long",
             "lenet",
+            draws_from_keys=True,
         ),
         Workflow(
             "sum-classifier",
@@ -135,6 +139,7 @@ WORKFLOWS = {
             "8-32-8-4-1 on a CSV file: Adam, full or mini-batches",
             "network",
             "tabular_dnn",
+            draws_from_keys=True,
         ),
         Workflow(
             "mnist-dnn",
@@ -144,6 +149,7 @@ WORKFLOWS = {
             "784-512-256-128-64-10 on MNIST, SGD with momentum",
             "long",
             "mnist_dnn",
+            draws_from_keys=True,
         ),
     )
 }

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jaxdnn import training
+from jaxdnn import torch_compat, training
 from jaxdnn.data import mnist
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import ConfigError
@@ -45,16 +46,19 @@ class Inputs:
         return mnist.files_read(self.data_dir)
 
 
-def run(request: Request, classifier: Classifier, *, workflow: str) -> Result:
+def run(
+    request: Request, classifier: Classifier, *, workflow: str, remarks: tuple[str, ...] = ()
+) -> Result:
     """Train a classifier on MNIST, with an evaluation and a report after every epoch.
 
     Args:
       request: what to run.
       classifier: the workflow's functions.
       workflow: its id.
+      remarks: on mistakes of the document.
 
     Returns:
-      The result, whose figure is the test accuracy.
+      The result, whose figures are the test accuracy and the shapes of the parameters.
 
     Raises:
       ConfigError: the seed is negative or does not fit 31 bits; or more epochs are done already.
@@ -69,14 +73,21 @@ def run(request: Request, classifier: Classifier, *, workflow: str) -> Result:
     if request.resume is not None:
         identity = {"workflow": workflow, "seed": request.seed, "data": _checksum(data)}
         identity |= _settings(config)
+        if request.torch_seed is not None:
+            identity["torch_seed"] = request.torch_seed
     data = jax.device_put(data) if mesh is None else sharding.replicate(data, mesh)
 
     # The seed is an argument, so that the program of one seed is found in the cache for another.
     began = time.perf_counter()
     start, train = _programs(classifier, mesh)
-    start = start.lower(np.int32(request.seed), config).compile()
+    if request.torch_seed is None:
+        start = start.lower(np.int32(request.seed), config).compile()
+        shuffles, state = start(np.int32(request.seed), config)
+    else:
+        shuffles, state = _torch_start(request.torch_seed, classifier, config, data)
+        if mesh is not None:
+            shuffles, state = sharding.replicate((shuffles, state), mesh)
     start_seconds = time.perf_counter() - began
-    shuffle_key, state = start(np.int32(request.seed), config)
 
     dtype = jax.dtypes.canonicalize_dtype(float)
     steps = -(-samples // config.batch_size)
@@ -91,7 +102,7 @@ def run(request: Request, classifier: Classifier, *, workflow: str) -> Result:
     after, timing = drive(
         train,
         before,
-        (shuffle_key, config, data),
+        (shuffles, config, data),
         epochs=config.epochs,
         per_call=1,
         progress=request.progress,
@@ -106,11 +117,18 @@ def run(request: Request, classifier: Classifier, *, workflow: str) -> Result:
     )
     # On this process's own device, should there be others.
     params = jax.device_put(jax.tree.map(np.asarray, after.state.params))
+    family = workflow.replace("-", "_")
     return Result(
         workflow,
         request.seed,
         config,
-        {f"{workflow.replace('-', '_')}.test_accuracy": {"value": measured.test_accuracy}},
+        {
+            f"{family}.test_accuracy": {"value": measured.test_accuracy},
+            f"{family}.parameters": {
+                name: list(tensor.shape) for name, tensor in torch_compat.to_torch(params).items()
+            },
+        },
+        remarks,
         curves={"mini-batches": after.losses},
         training=measured,
         network=Network(params, {"outputs": "digits"}),
@@ -135,6 +153,31 @@ def _programs(classifier: Classifier, mesh: Mesh | None) -> tuple[Any, Any]:
         jax.jit(start, out_shardings=replicated),
         jax.jit(train, donate_argnums=0, out_shardings=replicated),
     )
+
+
+def _torch_start(
+    seed: int, classifier: Classifier, config: Any, data: MNIST
+) -> tuple[Array, TrainState]:
+    """The permutations and the initial state that torch draws after ``manual_seed``, in its order.
+
+    In every epoch torch passes over the shuffled training set and over the test set, and a pass
+    over a loader advances the generator even where nothing is shuffled.
+    """
+    samples = len(data.train_labels)
+    if (total := config.epochs * samples) > 10**8:
+        raise ConfigError(
+            f"with a torch seed, epochs times images must be at most 10**8; got {total:,}."
+        )
+    generator = torch_compat.Generator(seed)
+    like = jax.eval_shape(lambda: classifier.init(jax.random.key(0), config).params)
+    params = torch_compat.initial_params(generator, like)
+    params = jax.tree.map(lambda leaf: config.initial_scale * leaf, params)
+    permutations = np.empty((config.epochs, samples), np.int32)
+    for permutation in permutations:
+        permutation[:] = generator.loader_order(samples, shuffle=True)
+        generator.loader_order(len(data.test_labels), shuffle=False)
+    state = TrainState(params, classifier.optimizer(config).init(params))
+    return jnp.asarray(permutations), state
 
 
 def _checksum(data: MNIST) -> str:

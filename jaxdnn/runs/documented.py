@@ -1,10 +1,11 @@
 """The numbers that the tutorials print, and their comparison with computed ones.
 
-``documented.json`` holds the printed numbers with their precision. A number is reproduced if the
-computed value, rounded to that precision, equals it. In two entries a document prints five
-significant digits of sums with cancellation, whose fifth digit depends on the rounding of float32.
-In these entries a number counts as reproduced within rounding if it differs from the printed one by
-no more than two float32 computations may differ.
+``documented.json`` holds the printed numbers with their precision and their place. A number is
+reproduced if the computed value, rounded to that precision, equals it. In two entries a document
+prints five significant digits of float32 sums with cancellation, and some of the numbers are small
+beside the terms of their sum, so that float32 does not settle all their digits. In these entries a
+number counts as reproduced within rounding if it differs from the printed one by no more than two
+float32 computations may differ.
 """
 
 import functools
@@ -20,7 +21,7 @@ __all__ = ["Entry", "Figure", "compare", "count", "entries"]
 # The keys of an entry that describe its figures; all other keys are figures.
 _DESCRIPTIONS = frozenset(
     (
-        *("_about", "after", "digits", "document", "note", "printed_shuffled_rows"),
+        *("_about", "after", "cell", "digits", "document", "note"),
         *("reachable", "significant", "state", "why"),
     )
 )
@@ -47,7 +48,7 @@ class Entry(NamedTuple):
 
     Attributes:
       name: the entry's name, ``family.what``.
-      document: the tutorial's short name.
+      places: the document and the cell or section, as ``000 In [22]``, of each figure.
       figures: the printed numbers, or lists of numbers, by name. A list may be truncated.
       digits: the number of digits after the decimal point; None if the entry does not state it.
       significant: the number of significant digits; None if the entry does not state it.
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
     """
 
     name: str
-    document: str
+    places: Mapping[str, str]
     figures: Mapping[str, Any]
     digits: int | None
     significant: int | None
@@ -73,6 +74,7 @@ class Figure(NamedTuple):
     Attributes:
       entry: the entry's name.
       name: the figure's name in the entry.
+      place: where it is printed, as ``000 In [22]``.
       printed: the printed value.
       computed: the corresponding part of the computed value, rounded to the printed precision.
       size: the number of numbers in the figure.
@@ -83,6 +85,7 @@ class Figure(NamedTuple):
 
     entry: str
     name: str
+    place: str
     printed: Any
     computed: Any
     size: int
@@ -101,24 +104,25 @@ def entries() -> Mapping[str, Entry]:
     """
     file = importlib.resources.files("jaxdnn.runs") / "documented.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    return {
-        name: Entry(
-            name,
-            entry["document"],
-            {
-                _NAMES.get(key, key): value
-                for key, value in entry.items()
-                if key not in _DESCRIPTIONS
-            },
-            entry.get("digits"),
-            entry.get("significant"),
-            entry.get("reachable", True),
-            _UNSEEDED.get(name, 0.0),
-            _FLOAT32_ROUNDING.get(name, 0.0),
-        )
-        for name, entry in content.items()
-        if isinstance(entry, dict)
+    return {name: _entry(name, entry) for name, entry in content.items() if name != "_about"}
+
+
+def _entry(name: str, entry: Mapping[str, Any]) -> Entry:
+    figures = {
+        _NAMES.get(key, key): value for key, value in entry.items() if key not in _DESCRIPTIONS
     }
+    cell = entry["cell"]
+    cells = cell if isinstance(cell, dict) else dict.fromkeys(figures, cell)
+    return Entry(
+        name,
+        {key: f"{entry['document']} {cells[key]}" for key in figures},
+        figures,
+        entry.get("digits"),
+        entry.get("significant"),
+        entry.get("reachable", True),
+        _UNSEEDED.get(name, 0.0),
+        _FLOAT32_ROUNDING.get(name, 0.0),
+    )
 
 
 def count(family: str) -> tuple[int, int]:
@@ -129,7 +133,7 @@ def count(family: str) -> tuple[int, int]:
 
     Example:
       >>> count("gradient_descent")
-      (16, 17)
+      (17, 18)
     """
     chosen = [entry for name, entry in entries().items() if name.partition(".")[0] == family]
     sizes = [sum(len(list(_numbers(value))) for value in e.figures.values()) for e in chosen]
@@ -167,6 +171,7 @@ def compare(figures: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
                 Figure(
                     name,
                     key,
+                    entry.places[key],
                     printed,
                     rounded,
                     len(numbers),

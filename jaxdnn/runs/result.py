@@ -1,18 +1,23 @@
 """The result of a run: figures, losses, times, and the trained network."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxdnn.models import Params
+from jaxdnn.runs.drawing import Panel, Scatter
 from jaxdnn.runtime.device import device_and_precision
 
-__all__ = ["Network", "Result", "Scatter", "Training", "exact_fractions"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Network", "Result", "Training", "exact_fractions"]
 
 
 def exact_fractions(
@@ -25,16 +30,6 @@ def exact_fractions(
       [0.1, 0.97]
     """
     return np.rint(np.asarray(fractions, np.float64) * samples) / samples
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """Points of a scatter plot."""
-
-    x: Float[np.ndarray, " points"]
-    y: Float[np.ndarray, " points"]
-    x_label: str
-    y_label: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class Network:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The result of a workflow.
 
@@ -90,7 +85,12 @@ class Result:
       curves: losses of every step, by the name of the run; the first is the main run.
       training: samples, times and accuracies.
       network: contents of the checkpoint.
+      panels: which curves are drawn together; by default all.
       scatter: points drawn beside the losses.
+      by_epoch: numbers of every epoch, by what they are, where the document prints them.
+      as_documented: whether the settings are the document's, so that its figures should come out.
+
+    A notebook shows the figures as a table, and the picture.
     """
 
     workflow: str
@@ -101,12 +101,59 @@ class Result:
     curves: Mapping[str, Any] = field(default_factory=dict)
     training: Training | None = None
     network: Network | None = None
+    panels: tuple[Panel, ...] = ()
     scatter: Scatter | None = None
+    by_epoch: Mapping[str, Any] = field(default_factory=dict)
+    as_documented: bool = False
 
     def __post_init__(self) -> None:
         curves = {name: np.asarray(losses).ravel() for name, losses in self.curves.items()}
         object.__setattr__(self, "figures", _plain(self.figures))
         object.__setattr__(self, "curves", curves)
+        object.__setattr__(self, "by_epoch", _plain(self.by_epoch))
+
+    def __repr__(self) -> str:
+        """One line: what was run, and how it ended."""
+        told = [f"{self.workflow!r}, seed={self.seed}"]
+        if self.curves:
+            told.append(f"{len(self.losses):,} losses from {self.losses[0]:.4g}")
+            told[-1] += f" to {self.losses[-1]:.4g}"
+        if self.training and self.training.test_accuracy is not None:
+            told.append(f"test accuracy {self.training.test_accuracy:.2%}")
+        told.append(f"{sum(map(len, self.figures.values()))} figures")
+        return f"Result({', '.join(told)})"
+
+    def figure(self, title: str | None = None) -> "Figure":
+        """The picture of the losses, as a matplotlib figure.
+
+        Args:
+          title: of the picture; by default the workflow's id.
+
+        Raises:
+          ValueError: the workflow trains nothing, so there are no losses.
+        """
+        from jaxdnn.runs import plots
+
+        if not self.curves:
+            raise ValueError(f"{self.workflow} has no losses to draw.")
+        return plots.loss_figure(
+            self.curves,
+            self.panels,
+            title=self.workflow if title is None else title,
+            test_accuracy=self.training.test_accuracy_by_epoch if self.training else None,
+            scatter=self.scatter,
+        )
+
+    def _repr_html_(self) -> str:
+        from jaxdnn.runs import notebook, tables
+
+        return notebook.result_html(
+            f"{self.workflow}, seed {self.seed}",
+            tables.rows(self.figures, as_documented=self.as_documented),
+            list(tables.epoch_lines(self.by_epoch, full=False)),
+            self.remarks,
+            self.figure() if self.curves else None,
+        )
 
     @property
     def losses(self) -> Float[np.ndarray, " steps"]:
@@ -135,6 +182,7 @@ class Result:
             "config": {**dataclasses.asdict(self.config), "seed": self.seed},
             "device": device,
             "precision": precision,
+            "xla_flags": os.environ.get("XLA_FLAGS", ""),
             "figures": self.figures,
             "remarks": list(self.remarks),
         }

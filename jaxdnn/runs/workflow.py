@@ -83,6 +83,8 @@ class Request(NamedTuple):
       data_source: where the data came from, in words; empty if nothing was read.
       progress: is told how the run proceeds.
       mesh: devices over which every batch is sharded; None for the default device.
+      torch_seed: draws the initial parameters and the shuffles as torch does after
+        ``torch.manual_seed``; None to draw from JAX's keys what the workflow draws from them.
       resume: file in which the run is saved after every epoch, and from which it goes on.
     """
 
@@ -93,6 +95,7 @@ class Request(NamedTuple):
     progress: Progress = Silent()
     mesh: "Mesh | None" = None
     resume: Path | None = None
+    torch_seed: int | None = None
 
 
 @runtime_checkable

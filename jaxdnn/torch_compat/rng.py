@@ -233,12 +233,22 @@ class Generator:
             raise ConfigError(f"lengths {list(lengths)} must be whole with sum {n}, or fractions.")
         return np.split(self.randperm(n), np.cumsum(counts, dtype=np.int64))[:-1]
 
-    def loader_order(self, n: int, *, shuffle: bool) -> Int64[np.ndarray, " n"]:
+    def loader_order(
+        self, n: int, *, shuffle: bool, explicit_generator: bool = False
+    ) -> Int64[np.ndarray, " n"]:
         """The sample indices of one pass over a ``torch.utils.data.DataLoader``, in its order.
 
         Every pass draws a seed for the loader's workers, even without workers, and with ``shuffle``
         a seed for the permutation. This happens at its beginning, so a pass may end after any
         batch.
+
+        Args:
+          n: the number of samples.
+          shuffle: whether the loader shuffles.
+          explicit_generator: whether the loader was given the generator, as in
+            ``DataLoader(..., generator=torch.default_generator)``. It then draws the permutation
+            from this generator itself, as old versions of torch always did. A pass that reaches
+            its end, and does not stop after a batch, then draws one more permutation.
 
         Raises:
           ConfigError: ``shuffle`` is set and ``n`` is 0.
@@ -252,6 +262,8 @@ class Generator:
         self._long_words(1)
         if not shuffle:
             return np.arange(n)
+        if explicit_generator:
+            return self.randperm(n)
         return Generator(int(self._long_words(1)[0]) % 2**63).randperm(n)
 
     def _long_words(self, count: int) -> UInt64[np.ndarray, " count"]:

@@ -10,8 +10,8 @@ flax                    torch               layout
 ======================  ==================  ==============================
 """
 
-import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxtyping import PyTree
 from jaxdnn.errors import CheckpointError
 from jaxdnn.torch_compat.rng import Generator
 
-__all__ = ["from_torch", "linear_params", "mlp_params", "to_torch"]
+__all__ = ["from_torch", "initial_params", "to_torch"]
 
 _TORCH_LEAF = {"kernel": "weight", "scale": "weight", "bias": "bias"}
 # By the rank of a kernel: the axes to transpose to (out, in) or OIHW, and back.
@@ -37,7 +37,9 @@ def to_torch(params: PyTree) -> dict[str, np.ndarray]:
         as gradients or momentum, is also accepted.
 
     Returns:
-      C-contiguous NumPy arrays by torch name, in the order of the tree. They are copies.
+      C-contiguous NumPy arrays by torch name, as torch orders them where modules are named in the
+      order in which they are made: ``net.9`` before ``net.10``, a weight before its bias. They are
+      copies.
 
     Raises:
       ValueError: a leaf has a name or a rank with no counterpart in the table above.
@@ -45,13 +47,13 @@ def to_torch(params: PyTree) -> dict[str, np.ndarray]:
     Example:
       >>> tensors = to_torch({"net.1": {"kernel": jnp.ones((784, 32)), "bias": jnp.ones(32)}})
       >>> {name: tensor.shape for name, tensor in tensors.items()}
-      {'net.1.bias': (32,), 'net.1.weight': (32, 784)}
+      {'net.1.weight': (32, 784), 'net.1.bias': (32,)}
     """
     tensors = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         name, axes = _torch_name_and_axes(path, np.ndim(leaf), _TO_TORCH_AXES)
         tensors[name] = np.array(np.transpose(np.asarray(leaf), axes), order="C", copy=True)
-    return tensors
+    return {name: tensors[name] for name in sorted(tensors, key=_torch_order_of_leaf)}
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree | None = None) -> PyTree:
@@ -107,6 +109,17 @@ def from_torch(tensors: Mapping[str, np.ndarray], like: PyTree | None = None) ->
     return structure.unflatten(values)
 
 
+def _torch_order(module: str) -> list[tuple[int, str]]:
+    """A key to sort modules by, which orders the numbers in their names by size."""
+    parts = re.split(r"(\d+)", module)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _torch_order_of_leaf(name: str) -> tuple[list[tuple[int, str]], bool]:
+    module, _, leaf = name.rpartition(".")
+    return _torch_order(module), leaf == "bias"
+
+
 def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
     """The tree of shapes and dtypes that flax's layers would have for these tensors."""
     tree: dict[str, dict[str, jax.ShapeDtypeStruct]] = {}
@@ -125,50 +138,32 @@ def _flax_tree(tensors: Mapping[str, np.ndarray]) -> dict[str, dict[str, jax.Sha
     return tree
 
 
-def linear_params(generator: Generator, layers: Sequence[str], like: PyTree) -> PyTree:
-    """Draw torch's initial parameters of linear layers.
+def initial_params(generator: Generator, like: PyTree) -> PyTree:
+    """Draw the initial parameters of torch's linear and convolutional layers.
 
     Args:
       generator: torch's generator; advanced.
-      layers: the names of the layers, in the order in which torch creates them.
-      like: ``{layer: {"kernel": (in, out), "bias": (out,)}}``, the bias optional, as in
-        `from_torch`.
+      like: a tree with one dictionary for each layer, as in `from_torch`. torch must make the
+        layers in the order of their names: ``net.2`` before ``net.10``, ``conv1`` before ``fc1``.
 
     Returns:
       A tree like ``like``.
 
     Example:
       >>> like = {"fc": {"kernel": jax.ShapeDtypeStruct((3, 2), jnp.float32)}}
-      >>> linear_params(Generator(0), ["fc"], like)["fc"]["kernel"].shape
+      >>> initial_params(Generator(0), like)["fc"]["kernel"].shape
       (3, 2)
     """
-    drawn = {
-        layer: generator.linear(*like[layer]["kernel"].shape, bias="bias" in like[layer])
-        for layer in layers
-    }
-    tensors = {f"{layer}.{name}": a for layer, each in drawn.items() for name, a in each.items()}
+    tensors = {}
+    for layer in sorted(like, key=_torch_order):
+        kernel, bias = like[layer]["kernel"], "bias" in like[layer]
+        if kernel.ndim == 2:
+            drawn = generator.linear(*kernel.shape, bias=bias)
+        else:
+            *size, channels, out = kernel.shape
+            drawn = generator.conv2d(channels, out, tuple(size), bias=bias)
+        tensors |= {f"{layer}.{name}": values for name, values in drawn.items()}
     return from_torch(tensors, like=like)
-
-
-def mlp_params(generator: Generator, sizes: Sequence[int]) -> dict[str, np.ndarray]:
-    """Draw torch's initial parameters of the network `jaxdnn.models.mlp` with the same sizes.
-
-    Args:
-      generator: torch's generator; advanced.
-      sizes: the widths of the layers, from the input to the output.
-
-    Returns:
-      Arrays by torch name, in the order in which torch draws them.
-
-    Example:
-      >>> {name: values.shape for name, values in mlp_params(Generator(0), (3, 5, 1)).items()}
-      {'net.0.weight': (5, 3), 'net.0.bias': (5,), 'net.2.weight': (1, 5), 'net.2.bias': (1,)}
-    """
-    return {
-        f"net.{2 * i}.{name}": values
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes))
-        for name, values in generator.linear(fan_in, fan_out).items()
-    }
 
 
 def _torch_name_and_axes(

@@ -302,7 +302,9 @@ def _differentiate(
         "untracked_gradient": autograd.untracked_gradient(y),
         "line": autograd.line(point, w, b),
         "line_gradients": jnp.stack(autograd.line_gradients(point, w, b)),
-        **autograd.jacobian_products(y, jnp.ones_like(y), 100.0)._asdict(),
+        "doubled": autograd.doubled(y, 100.0)[0],
+        "vector_function": autograd.vector_function(y),
+        **autograd.jacobian_products(autograd.vector_function, y, y[:2], y)._asdict(),
     }
     observed = {f"activation/{name}": value for name, value in values.items()}
     return state, StepInfo(autograd.mean_of_squares(x), {}), observed

@@ -18,6 +18,7 @@ from jaxdnn.parity.report import Report, Tier, Verdict
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.stepwise import TOLERANCE
 from jaxdnn.runs import catalogue, documented
+from jaxdnn.runs.execute import execute
 from jaxdnn.runs.reports.data_loading import SEED
 from jaxdnn.runs.workflow import Request
 from jaxdnn.verification import transforms
@@ -225,7 +226,7 @@ def verify_figures(workflow_id: str, data: MNIST | None) -> Figures:
     began = time.perf_counter()
     report = catalogue.report(workflow_id)
     given, source = (data, "MNIST") if data else report.Inputs().load(report.SEED)
-    result = report.run(Request(report.SEED, report.Config(), given, source))
+    result = execute(workflow_id, Request(report.SEED, report.Config(), given, source))
     figures = documented.compare(result.figures)
     reachable, printed = documented.count(catalogue.WORKFLOWS[workflow_id].family)
     reproduced = int(sum(f.reproduced + f.within_rounding for f in figures if f.reachable))

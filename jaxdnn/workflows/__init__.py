@@ -8,3 +8,43 @@ floats are leaves of a pytree, so that they can be traced and vmapped. One that 
 Lessons know nothing of commands, files, figures or devices: that is `jaxdnn.runs`. Start with
 `mnist_dnn`, or with `gradient_descent` for the smallest loop.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxdnn.workflows import (
+        autograd,
+        data_loading,
+        gradient_descent,
+        lenet,
+        linear_regression,
+        mnist_dnn,
+        momentum_sgd,
+        sum_classifier,
+        tabular_dnn,
+        two_layer_net,
+    )
+
+__all__ = [
+    "autograd",
+    "data_loading",
+    "gradient_descent",
+    "lenet",
+    "linear_regression",
+    "mnist_dnn",
+    "momentum_sgd",
+    "sum_classifier",
+    "tabular_dnn",
+    "two_layer_net",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,6 +5,7 @@ The mirror of `reference_torch.workflows.autograd`. There a tensor remembers how
 function, its derivative.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from jaxdnn.workflows.config import require_positive
 __all__ = ["Config", "Products", "doubled", "jacobian_products", "line", "line_gradients"]
 __all__ += ["mean_of_squares", "mean_of_squares_gradient", "power", "power_gradient"]
 __all__ += ["sigmoid_cross_entropy", "sigmoid_cross_entropy_gradient", "untracked"]
-__all__ += ["untracked_gradient"]
+__all__ += ["untracked_gradient", "vector_function"]
 
 Scalar = Float[Array, ""]
 
@@ -82,28 +83,32 @@ def doubled(
     return 2 * x * 2.0**doublings, doublings
 
 
+def vector_function(x: Float[Array, " 3"]) -> Float[Array, " 2"]:
+    """``(x₀ x₁, x₁ sin x₂)``; unlike that of `doubled`, its Jacobian is not symmetric or square."""
+    return jnp.stack([x[0] * x[1], x[1] * jnp.sin(x[2])])
+
+
 class Products(NamedTuple):
     """A vector function's derivative in four forms."""
 
-    vector_jacobian: Float[Array, " n"]  # vᵀ J, what torch's y.backward(v) leaves in x.grad
-    jacobian_vector: Float[Array, " n"]  # J v
-    by_rows: Float[Array, "n n"]  # J in reverse mode, a row for each output
-    by_columns: Float[Array, "n n"]  # J in forward mode, a column for each input
+    vector_jacobian: Float[Array, " n"]  # uᵀ J, what torch's y.backward(u) leaves in x.grad
+    jacobian_vector: Float[Array, " m"]  # J v
+    by_rows: Float[Array, "m n"]  # J in reverse mode, a row for each output
+    by_columns: Float[Array, "m n"]  # J in forward mode, a column for each input
 
 
 def jacobian_products(
-    x: Float[Array, " n"], v: Float[Array, " n"], norm_limit: float | Scalar
+    function: Callable[[Float[Array, " n"]], Float[Array, " m"]],
+    x: Float[Array, " n"],
+    u: Float[Array, " m"],
+    v: Float[Array, " n"],
 ) -> Products:
-    """The derivative of `doubled`: products with a vector, and the full Jacobian both ways."""
-
-    def function(x: Float[Array, " n"]) -> Float[Array, " n"]:
-        return doubled(x, norm_limit)[0]
-
+    """Products of the Jacobian at ``x`` with a vector from either side, and itself both ways."""
     _, pull_back = jax.vjp(function, x)
     _, push_forward = jax.jvp(function, (x,), (v,))
     # Each row is the pull-back of a unit vector; vmap takes all of them at once.
-    rows = jax.vmap(lambda unit: pull_back(unit)[0])(jnp.eye(len(x)))
-    return Products(pull_back(v)[0], push_forward, rows, jax.jacfwd(function)(x))
+    rows = jax.vmap(lambda unit: pull_back(unit)[0])(jnp.eye(len(u)))
+    return Products(pull_back(u)[0], push_forward, rows, jax.jacfwd(function)(x))
 
 
 def untracked(x: Float[Array, " n"]) -> Scalar:

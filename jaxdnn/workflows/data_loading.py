@@ -16,7 +16,7 @@ from jaxdnn.torch_compat import Generator
 from jaxdnn.workflows import momentum_sgd
 from jaxdnn.workflows.config import require_count
 
-__all__ = ["Config", "Normals", "loader", "normals", "split"]
+__all__ = ["Config", "Normals", "loader", "normals", "shuffled_batch", "split"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,23 @@ def loader(samples: Dataset, config: Config, generator: Generator) -> DataLoader
         drop_last=config.drop_last,
         generator=generator,
     )
+
+
+def shuffled_batch(
+    normals: Normals, config: Config, generator: Generator
+) -> tuple[Float32[np.ndarray, "batch 3 4 5"], Float32[np.ndarray, "batch 1"]]:
+    """The shuffled batch that the document prints, from a generator that has drawn ``normals``.
+
+    By then its notebook had passed over the samples 7 times in their order and 4 times shuffled,
+    and every pass advances torch's global generator.
+    """
+    samples = len(normals.b)
+    for _ in range(7):
+        generator.loader_order(samples, shuffle=False)
+    for _ in range(4 + 1):
+        order = generator.loader_order(samples, shuffle=True, explicit_generator=True)
+    batch = order[: config.batch_size]
+    return normals.b[batch], normals.c[batch]
 
 
 def split(samples: Dataset, config: Config, generator: Generator) -> list[Subset]:

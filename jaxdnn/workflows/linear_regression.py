@@ -25,7 +25,7 @@ from jaxdnn.workflows.config import Real, hyperparameters
 
 __all__ = ["MODEL", "Config", "History", "data_and_params", "example_gradients"]
 __all__ += ["layer_data_and_params", "layer_loss", "layer_optimizer", "layer_permutations", "loss"]
-__all__ += ["mean_loss", "permutations", "squared_loss", "step", "train"]
+__all__ += ["mean_loss", "permutations", "pulled_back_gradients", "squared_loss", "step", "train"]
 
 Scalar = Float[Array, ""]
 X = Float[Array, "batch 2"]
@@ -80,6 +80,15 @@ def loss(weights: Weights, x: X, y: Y) -> Scalar:
 def example_gradients(weights: Weights, x: X, y: Y) -> Weights:
     """The gradient of each sample's loss, along a first axis: of one sample, vmapped over all."""
     return jax.vmap(lambda x, y: jax.grad(loss)(weights, x[None], y[None]))(x, y)
+
+
+def pulled_back_gradients(weights: Weights, x: X, y: Y) -> Weights:
+    """The gradient of `loss` without the sum: torch's ``losses.backward(torch.ones_like(losses))``.
+
+    A vector of losses has no gradient, but a product of its Jacobian with a vector of ones.
+    """
+    losses, pull_back = jax.vjp(lambda weights: squared_loss(weights, x, y), weights)
+    return pull_back(jnp.ones_like(losses))[0]
 
 
 def step(weights: Weights, x: X, y: Y, *, lr: Real) -> tuple[Weights, StepInfo]:

@@ -14,14 +14,15 @@ from jaxtyping import Array, Float, Int
 from jaxdnn import models, torch_compat, training
 from jaxdnn.data.synthetic import Noise, noise
 from jaxdnn.errors import ConfigError
-from jaxdnn.losses import cross_entropy
+from jaxdnn.losses import cross_entropy, nll
 from jaxdnn.models import Params
 from jaxdnn.torch_compat import Generator
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import Real, hyperparameters
 
-__all__ = ["MODEL", "Config", "ThreeLayer", "batches", "data", "gradient_step", "init"]
-__all__ += ["loss", "momentum_step", "optimizer", "train_full_batch", "train_mini_batches"]
+__all__ = ["MODEL", "Config", "ThreeLayer", "accumulated_gradients", "batches", "class_count"]
+__all__ += ["data", "gradient_step", "init", "loss", "loss_in_two_parts", "momentum_step"]
+__all__ += ["optimizer", "train_full_batch", "train_mini_batches"]
 
 SAMPLES = 500
 
@@ -80,15 +81,34 @@ def data(generator: Generator) -> Noise:
     return noise(generator, SAMPLES, 20, 3)
 
 
+def class_count(labels: Int[np.ndarray, " samples"]) -> int:
+    """The number of outputs that the labels ask for: a shape, so it is computed before tracing."""
+    return len(np.unique(labels))
+
+
 def init(generator: Generator) -> Params:
     """Initial parameters as torch draws them, in the order in which the module makes its layers."""
     like = jax.eval_shape(MODEL.init, jax.random.key(0))
-    return torch_compat.linear_params(generator, ("linear1", "linear2", "output"), like)
+    return torch_compat.initial_params(generator, like)
 
 
 def loss(params: Params, inputs: Inputs, labels: Labels) -> Float[Array, ""]:
     """Mean cross-entropy, as a function of the parameters, which `jax.grad` differentiates."""
     return cross_entropy(MODEL.apply(params, inputs), labels)
+
+
+def loss_in_two_parts(params: Params, inputs: Inputs, labels: Labels) -> Float[Array, ""]:
+    """The same: cross-entropy is the negative log-likelihood of a log-softmax."""
+    return nll(jax.nn.log_softmax(MODEL.apply(params, inputs)), labels)
+
+
+def accumulated_gradients(params: Params, inputs: Inputs, labels: Labels, *, passes: int) -> Params:
+    """What torch's ``backward``, called several times, adds up in ``.grad``: a sum, written out.
+
+    `jax.grad` returns a gradient and stores nothing, so nothing has to be reset either.
+    """
+    grads = [jax.grad(loss)(params, inputs, labels) for _ in range(passes)]
+    return jax.tree.map(lambda *of_each_pass: sum(of_each_pass), *grads)
 
 
 def gradient_step(w: Weights, dw: Weights, *, lr: Real) -> Weights:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
+from safetensors import numpy as safetensors
 
 from jaxdnn import models, torch_compat, training
 from jaxdnn.data import synthetic
@@ -26,9 +27,11 @@ __all__ = [
     "accuracy_as_printed",
     "data_and_params",
     "fit",
+    "from_bytes",
     "init",
     "loss",
     "optimizer",
+    "to_bytes",
 ]
 
 SIZES = (3, 5, 5, 5, 3)
@@ -62,9 +65,8 @@ def data_and_params(seed: int, samples: int) -> tuple[Split, Params]:
     """Samples, their split and the initial parameters that torch draws after a seed."""
     generator = torch_compat.Generator(seed)
     data = synthetic.split(generator, *synthetic.sums(generator, samples))
-    tensors = torch_compat.mlp_params(generator, SIZES)
     like = jax.eval_shape(MODEL.init, jax.random.key(0))
-    return data, torch_compat.from_torch(tensors, like=like)
+    return data, torch_compat.initial_params(generator, like)
 
 
 def init(params: Params, config: Config) -> TrainState:
@@ -120,3 +122,18 @@ def accuracy_as_printed(
     """
     filled = outputs.at[:, outputs.argmax(1)].set(1)
     return (jnp.where(filled == 1, 1, 0) == one_hot).all(1).mean()
+
+
+def to_bytes(params: Params) -> bytes:
+    """The content of a file of the parameters, under torch's names.
+
+    torch can also save a whole model, a pickle that names the classes of its modules. Here there is
+    no such object: the network is the source code, and the parameters are all its data.
+    """
+    return safetensors.save(torch_compat.to_torch(params))
+
+
+def from_bytes(content: bytes) -> Params:
+    """The parameters from the content of such a file."""
+    like = jax.eval_shape(MODEL.init, jax.random.key(0))
+    return torch_compat.from_torch(safetensors.load(content), like=like)

@@ -13,12 +13,14 @@ from jaxdnn import models, torch_compat, training
 from jaxdnn.data import synthetic, tabular
 from jaxdnn.data.synthetic import Split
 from jaxdnn.data.tabular import Standardisation, Table
-from jaxdnn.losses import bce
+from jaxdnn.losses import bce, bce_with_logits
 from jaxdnn.models import Model, Params
+from jaxdnn.torch_compat import Generator
 from jaxdnn.training import History, TrainState
 from jaxdnn.workflows.config import Real, hyperparameters
 
-__all__ = ["Config", "accuracy", "data_and_params", "fit", "init", "loss", "network", "optimizer"]
+__all__ = ["Config", "accuracy", "data_and_params", "fit", "init", "loss", "loss_from_logits"]
+__all__ += ["network", "optimizer"]
 
 HIDDEN = (32, 8, 4)
 
@@ -47,23 +49,22 @@ def network(features: int) -> Model:
 
 
 def data_and_params(
-    seed: int, table: Table, *, standardise: bool = False
+    seed: int | Generator, table: Table, *, standardise: bool = False
 ) -> tuple[Split, Params, Standardisation | None]:
     """The split and the initial parameters that torch draws after a seed, in this order.
 
     Args:
-      seed: torch's.
+      seed: torch's, or its generator, which is advanced.
       table: all rows.
       standardise: whether features are standardised, by the training rows' statistics.
 
     Returns:
       The two parts, the parameters, and the statistics if there are any.
     """
-    generator = torch_compat.Generator(seed)
+    generator = seed if isinstance(seed, Generator) else Generator(seed)
     data = synthetic.split(generator, table.features, table.labels[:, None])
-    features = table.features.shape[1]
-    tensors = torch_compat.mlp_params(generator, (features, *HIDDEN, 1))
-    like = jax.eval_shape(network(features).init, jax.random.key(0))
+    like = jax.eval_shape(network(table.features.shape[1]).init, jax.random.key(0))
+    params = torch_compat.initial_params(generator, like)
     scale = None
     if standardise:
         scale = tabular.standardisation(data.train_features)
@@ -71,7 +72,7 @@ def data_and_params(
             train_features=tabular.standardise(data.train_features, scale),
             test_features=tabular.standardise(data.test_features, scale),
         )
-    return data, torch_compat.from_torch(tensors, like=like), scale
+    return data, params, scale
 
 
 def init(params: Params, config: Config) -> TrainState:
@@ -84,6 +85,14 @@ def loss(
 ) -> Float[Array, ""]:
     """Mean binary cross-entropy."""
     return bce(network(x.shape[1]).apply(params, x), y)
+
+
+def loss_from_logits(
+    params: Params, x: Float[Array, "batch features"], y: Float[Array, "batch 1"]
+) -> Float[Array, ""]:
+    """The same from the outputs before the last sigmoid, which keeps digits where it saturates."""
+    logits = models.mlp((x.shape[1], *HIDDEN, 1), activation=jax.nn.sigmoid)
+    return bce_with_logits(logits.apply(params, x), y)
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:

@@ -124,8 +124,7 @@ class DerivativeStepper:
         """Everything at a matrix ``x`` and a vector ``y``."""
         x, y = as_tensors(batch, self.dtype)
         point, w, b = y
-        vector = torch.ones_like(y)
-        products = autograd.jacobian_products(y, vector, 100.0)
+        products = autograd.jacobian_products(autograd.vector_function, y, y[:2], y)
         values = {
             "power": autograd.power(point),
             "power_gradient": autograd.power_gradient(point),
@@ -136,6 +135,8 @@ class DerivativeStepper:
             "untracked_gradient": autograd.untracked_gradient(y),
             "line": autograd.line(point, w, b),
             "line_gradients": torch.stack(autograd.line_gradients(point, w, b)),
+            "doubled": autograd.doubled(y, 100.0)[0],
+            "vector_function": autograd.vector_function(y),
             **products._asdict(),
         }
         seen = _named_batch([x, y])

@@ -3,6 +3,7 @@
 The mirror of `jaxdnn.workflows.autograd`: read the two side by side.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 __all__ = ["Config", "Products", "doubled", "jacobian_products", "line", "line_gradients"]
 __all__ += ["mean_of_squares", "mean_of_squares_gradient", "power", "power_gradient"]
 __all__ += ["sigmoid_cross_entropy", "sigmoid_cross_entropy_gradient", "untracked"]
-__all__ += ["untracked_gradient"]
+__all__ += ["untracked_gradient", "vector_function"]
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,29 @@ def doubled(x: torch.Tensor, norm_limit: float) -> tuple[torch.Tensor, int]:
     return y, doublings
 
 
+def vector_function(x: torch.Tensor) -> torch.Tensor:
+    """``(x₀ x₁, x₁ sin x₂)``; unlike that of `doubled`, its Jacobian is not symmetric or square."""
+    return torch.stack([x[0] * x[1], x[1] * torch.sin(x[2])])
+
+
 class Products(NamedTuple):
     """The derivative of a vector function: two products with a vector, and the Jacobian twice."""
 
-    vector_jacobian: torch.Tensor  # vᵀ J, what y.backward(v) leaves in x.grad
+    vector_jacobian: torch.Tensor  # uᵀ J, what y.backward(u) leaves in x.grad
     jacobian_vector: torch.Tensor  # J v
     by_rows: torch.Tensor  # J in reverse mode, a row for each output
     by_columns: torch.Tensor  # J in forward mode, a column for each input
 
 
-def jacobian_products(x: torch.Tensor, v: torch.Tensor, norm_limit: float) -> Products:
-    """The derivative of `doubled`: products with a vector, and the Jacobian in both modes."""
-
-    def function(x: torch.Tensor) -> torch.Tensor:
-        return doubled(x, norm_limit)[0]
-
+def jacobian_products(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    u: torch.Tensor,
+    v: torch.Tensor,
+) -> Products:
+    """Products of the Jacobian at ``x`` with a vector from either side, and itself both ways."""
     x = x.detach().requires_grad_()
-    function(x).backward(v)
+    function(x).backward(u)
     assert x.grad is not None
     # The other three transform a function, as in JAX.
     _, jacobian_vector, *_ = torch.func.jvp(function, (x.detach(),), (v,))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Subset, random_split
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, random_split
 
 from reference_torch.workflows.momentum_sgd import ThreeLayer
 
-__all__ = ["Config", "Normals", "loader", "normals", "split"]
+__all__ = ["Config", "Normals", "loader", "normals", "shuffled_batch", "split"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,21 @@ def normals(seed: int) -> Normals:
 def loader(samples: Dataset[Any], config: Config) -> DataLoader[Any]:
     """A loader of shuffled batches; every pass over it draws a new permutation."""
     return DataLoader(samples, config.batch_size, shuffle=True, drop_last=config.drop_last)
+
+
+def shuffled_batch(normals: Normals, config: Config) -> list[torch.Tensor]:
+    """The shuffled batch that the document prints, right after ``normals`` have been drawn.
+
+    By then its notebook had passed over the samples 7 times in their order and 4 times shuffled.
+    A loader that is given a generator draws its permutations from it, as old versions of torch
+    always drew them from the global one.
+    """
+    samples, generator = TensorDataset(normals.b, normals.c), torch.default_generator
+    plain = DataLoader(samples, generator=generator)
+    shuffled = DataLoader(samples, config.batch_size, shuffle=True, generator=generator)
+    for loader in [plain] * 7 + [shuffled] * 4:
+        next(iter(loader))
+    return next(iter(shuffled))
 
 
 def split(samples: Dataset[Any], config: Config) -> list[Subset[Any]]:

@@ -18,7 +18,7 @@ from reference_torch.training import StepInfo
 
 __all__ = ["Config", "History", "data_and_params", "example_gradients", "layer_batches"]
 __all__ += ["layer_criterion", "layer_data_and_params", "layer_optimizer", "layer_train", "loss"]
-__all__ += ["mean_loss", "permutations", "squared_loss", "step", "train"]
+__all__ += ["mean_loss", "permutations", "pulled_back_gradients", "squared_loss", "step", "train"]
 
 Weights = dict[str, torch.Tensor]
 """``w`` of shape (2, 1) and ``b`` of shape (1,); both require gradients."""
@@ -72,6 +72,13 @@ def example_gradients(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> Wei
     losses = [loss(weights, x[i : i + 1], y[i : i + 1]) for i in range(len(x))]
     grads = [torch.autograd.grad(value, list(weights.values())) for value in losses]
     return dict(zip(weights, map(torch.stack, zip(*grads, strict=True)), strict=True))
+
+
+def pulled_back_gradients(weights: Weights, x: torch.Tensor, y: torch.Tensor) -> Weights:
+    """The gradient of `loss` without the sum: ``backward`` of a vector needs a vector, of ones."""
+    losses = squared_loss(weights, x, y)
+    grads = torch.autograd.grad(losses, list(weights.values()), torch.ones_like(losses))
+    return dict(zip(weights, grads, strict=True))
 
 
 def step(weights: Weights, x: torch.Tensor, y: torch.Tensor, *, lr: float) -> StepInfo:

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from reference_torch import training
 from reference_torch.data.synthetic import Noise, noise
 
-__all__ = ["Config", "ThreeLayer", "batches", "criterion", "data", "gradient_step", "init"]
+__all__ = ["Config", "ThreeLayer", "accumulated_gradients", "batches", "class_count"]
+__all__ += ["criterion", "criterion_in_two_parts", "data", "gradient_step", "init"]
 __all__ += ["momentum_step", "optimizer", "train_full_batch", "train_mini_batches"]
 
 
@@ -65,6 +66,11 @@ def data(seed: int) -> Noise:
     return noise(500, 20, 3)
 
 
+def class_count(labels: torch.Tensor) -> int:
+    """The number of outputs that the labels ask for."""
+    return len(labels.unique())
+
+
 def init(seed: int) -> ThreeLayer:
     """The network with torch's default initialisation."""
     torch.manual_seed(seed)
@@ -73,6 +79,23 @@ def init(seed: int) -> ThreeLayer:
 
 criterion = nn.CrossEntropyLoss()
 """Mean cross-entropy of outputs; ``backward`` finds the parameters in the recorded graph."""
+
+
+def criterion_in_two_parts(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The same: cross-entropy is the negative log-likelihood of a log-softmax."""
+    return nn.NLLLoss()(nn.LogSoftmax(dim=1)(outputs), labels)
+
+
+def accumulated_gradients(model: nn.Module, data: Noise, *, passes: int) -> dict[str, torch.Tensor]:
+    """``.grad`` after several backward passes through one graph, each of which adds to it.
+
+    Before the first pass it is None. ``retain_graph`` keeps the recorded graph for the next one.
+    """
+    model.zero_grad()  # to None again
+    loss = criterion(model(data.inputs), data.labels)
+    for _ in range(passes):
+        loss.backward(retain_graph=True)
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 The mirror of `jaxdnn.workflows.sum_classifier`: read the two side by side.
 """
 
+import io
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,9 @@ __all__ = [
     "criterion",
     "data_and_params",
     "fit",
+    "from_bytes",
     "optimizer",
+    "to_bytes",
 ]
 
 
@@ -106,3 +109,22 @@ def accuracy_as_printed(outputs: torch.Tensor, one_hot: torch.Tensor) -> float:
     filled[:, outputs.argmax(1)] = 1
     filled[filled != 1] = 0
     return (filled == one_hot).all(1).double().mean().item()
+
+
+def to_bytes(model: nn.Module, *, whole: bool) -> bytes:
+    """The content of a file of the whole model, a pickle, or of its ``state_dict``."""
+    buffer = io.BytesIO()
+    torch.save(model if whole else model.state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(content: bytes, *, whole: bool) -> nn.Module:
+    """The model from the content of such a file; the ``state_dict`` goes into a new one.
+
+    A pickle needs the module's class where it had been, and runs code: load it from no stranger.
+    """
+    if whole:
+        return torch.load(io.BytesIO(content), weights_only=False)
+    model = DNN()
+    model.load_state_dict(torch.load(io.BytesIO(content)))
+    return model

@@ -20,6 +20,7 @@ __all__ = [
     "accuracy",
     "batches",
     "criterion",
+    "criterion_from_logits",
     "data_and_params",
     "fit",
     "network",
@@ -95,6 +96,10 @@ def data_and_params(
 
 criterion = nn.BCELoss()
 """Mean binary cross-entropy."""
+
+
+criterion_from_logits = nn.BCEWithLogitsLoss()
+"""The same of the outputs before the last sigmoid, ``model.net[:-1](x)``."""
 
 
 def optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:

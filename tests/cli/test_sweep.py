@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from jaxdnn import cli
-from jaxdnn.cli import plots
 from jaxdnn.data import mnist
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.errors import ConfigError
-from jaxdnn.runs import catalogue, checkpoint, ensemble, prediction, sweep_results
+from jaxdnn.runs import catalogue, checkpoint, ensemble, plots, prediction, sweep_results
 from jaxdnn.runs.grid import grid, parse_numbers, parse_seeds
 from jaxdnn.training import History
 from jaxdnn.workflows import mnist_dnn
@@ -321,7 +320,7 @@ def test_many_settings_are_cut_to_the_best(
         plots.Curves(f"lr {i}", losses[2 * i : 2 * i + 2, 0], accuracies[2 * i : 2 * i + 2])
         for i in range(60)
     ]
-    plots.sweep_picture(tmp_path / "a.png", curves, title="many")
+    plots.save(plots.sweep_figure(curves, title="many"), tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 

@@ -108,19 +108,25 @@ def test_what_has_no_counterpart_is_refused(params: object, message: str) -> Non
         torch_compat.to_torch(params)
 
 
-def test_linear_layers_are_drawn_as_torch_creates_them() -> None:
-    """In the order of their creation, not of their names; with a bias where there is one."""
+def test_layers_are_drawn_as_torch_creates_them() -> None:
+    """In the order of their names, in which numbers count by size; a bias where there is one."""
     torch.manual_seed(5)
     module = torch.nn.ModuleDict(
-        {"second": torch.nn.Linear(4, 3, bias=False), "first": torch.nn.Linear(3, 2)}
+        {
+            "conv1": torch.nn.Conv2d(2, 3, (5, 4)),
+            "fc2": torch.nn.Linear(4, 3, bias=False),
+            "fc10": torch.nn.Linear(3, 2),
+        }
     )
     like = {
-        "first": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)},
-        "second": {"kernel": jnp.zeros((4, 3))},
+        "fc10": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)},
+        "fc2": {"kernel": jnp.zeros((4, 3))},
+        "conv1": {"kernel": jnp.zeros((5, 4, 2, 3)), "bias": jnp.zeros(3)},
     }
     generator = torch_compat.Generator(5)
-    drawn = torch_compat.to_torch(torch_compat.linear_params(generator, ["second", "first"], like))
+    drawn = torch_compat.to_torch(torch_compat.initial_params(generator, like))
     expected = {name: p.detach().numpy() for name, p in module.named_parameters()}
-    assert drawn.keys() == expected.keys()
+    assert list(drawn) == list(expected)
     for name, values in expected.items():
         np.testing.assert_array_equal(drawn[name], values)
+    np.testing.assert_array_equal(generator.rand(3), torch.rand(3))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from jaxdnn import torch_compat
@@ -81,6 +82,7 @@ DIFFERENTIABLE = [
     ("autograd", "mean_of_squares", (normal(2, 3),)),
     ("autograd", "untracked", (normal(4),)),
     ("autograd", "line", (normal(), normal(), normal())),
+    ("autograd", "vector_function", (normal(3),)),
     ("gradient_descent", "parabola", (normal(),)),
     ("gradient_descent", "design_matrix", (normal(4),)),
     ("gradient_descent", "quadratic_loss", (normal(3), normal(4, 3), normal(4))),
@@ -119,6 +121,7 @@ VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
     ("two_layer_net", "gradients_by_hand", two_layers(), PRINTED),
     ("two_layer_net", "gradients_by_hand", two_layers(), MEANT),
     ("linear_regression", "example_gradients", plane(), {}),
+    ("linear_regression", "pulled_back_gradients", plane(), {}),
 ]
 
 
@@ -127,7 +130,7 @@ def test_values_are_torchs(
     x64: None, lesson: str, name: str, arguments: tuple[Any, ...], settings: dict[str, Any]
 ) -> None:
     ours, theirs = both(lesson, name)
-    grad = name == "example_gradients"
+    grad = lesson == "linear_regression"  # its weights require gradients
     close(ours(*arrays(arguments), **settings), theirs(*tensors(arguments, grad=grad), **settings))
 
 
@@ -287,6 +290,91 @@ def test_loss_and_gradients_of_a_network_are_torchs(x64: None, lesson: str) -> N
         assert parameter.grad is not None
         assert parameter.grad.any()
         np.testing.assert_allclose(named[name], parameter.grad, rtol=1e-9, atol=1e-12)
+
+
+def logits(model: Any, x: torch.Tensor) -> torch.Tensor:
+    return model.net[:-1](x)
+
+
+# The documents' identities: each loss written in another way, on both sides.
+NETWORKS_AGAIN = {
+    "momentum_sgd": NETWORKS["momentum_sgd"]._replace(
+        loss=momentum_sgd.loss_in_two_parts, criterion=torch_momentum_sgd.criterion_in_two_parts
+    ),
+    "tabular_dnn": NETWORKS["tabular_dnn"]._replace(
+        loss=tabular_dnn.loss_from_logits,
+        criterion=torch_tabular_dnn.criterion_from_logits,
+        predict=logits,
+    ),
+}
+
+
+@pytest.mark.parametrize("lesson", NETWORKS_AGAIN)
+def test_identities_of_the_losses_hold_on_both_sides(x64: None, lesson: str) -> None:
+    network, other = NETWORKS[lesson], NETWORKS_AGAIN[lesson]
+    params = jax.jit(network.init)(jax.random.key(0))
+    module = torch_models.load_params(network.module(), torch_compat.to_torch(params))
+    x, y = tensors(network.batch)
+    y = y if y.is_floating_point() else y.long()
+    first, second = (n.criterion(n.predict(module, x), y) for n in (network, other))
+    batch = arrays(network.batch)
+    for value in (second, network.loss(params, *batch), other.loss(params, *batch)):
+        close(value if not torch.is_tensor(value) else value.detach().numpy(), first)
+    grads, grads_again = (jax.grad(n.loss)(params, *batch) for n in (network, other))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), grads, grads_again)
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_gradients_accumulate_in_torch_and_are_added_here(x64: None, passes: int) -> None:
+    params = momentum_sgd.MODEL.init(jax.random.key(0))
+    module = torch_models.load_params(
+        torch_momentum_sgd.ThreeLayer(), torch_compat.to_torch(params)
+    )
+    batch = NETWORKS["momentum_sgd"].batch
+    assert module.linear1.weight.grad is None
+    theirs = {}
+    for _ in range(2):  # a second call begins from None again
+        theirs = torch_momentum_sgd.accumulated_gradients(
+            module,
+            torch_momentum_sgd.Noise(*tensors(batch)),
+            passes=passes,
+        )
+    ours = momentum_sgd.accumulated_gradients(params, *arrays(batch), passes=passes)
+    once = torch_compat.to_torch(jax.grad(momentum_sgd.loss)(params, *arrays(batch)))
+    for name, tensor in torch_compat.to_torch(ours).items():
+        np.testing.assert_allclose(tensor, theirs[name], rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(tensor, passes * once[name], rtol=1e-12)
+
+
+def test_gradient_of_a_vector_of_losses_is_that_of_their_sum(x64: None) -> None:
+    weights, x, y = arrays(plane())
+    pulled_back = linear_regression.pulled_back_gradients(weights, x, y)
+    close(pulled_back, jax.grad(linear_regression.loss)(weights, x, y))
+
+
+@pytest.mark.parametrize("labels", [[0, 2, 1, 2], [1, 1], [5, 0, 7]])
+def test_classes_are_counted_as_in_torch(labels: list[int]) -> None:
+    ours, theirs = both("momentum_sgd", "class_count")
+    assert ours(np.array(labels)) == theirs(torch.tensor(labels)) == len(set(labels))
+
+
+def test_saved_models_come_back_on_both_sides() -> None:
+    """A whole module or its state in torch, the parameters here; both read the other's numbers."""
+    torch.manual_seed(3)
+    module = torch_sum_classifier.DNN()
+    named = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    params = sum_classifier.from_bytes(safetensors.torch.save(module.state_dict()))
+    content = sum_classifier.to_bytes(params)
+    reloaded = torch_compat.to_torch(sum_classifier.from_bytes(content))
+    assert list(reloaded) == list(named)
+    for whole in (True, False):
+        saved = torch_sum_classifier.to_bytes(module, whole=whole)
+        assert (b"DNN" in saved) == whole  # the pickle names the class, the state has only numbers
+        again = torch_sum_classifier.from_bytes(saved, whole=whole).state_dict()
+        for tensors_ in (again, safetensors.torch.load(content)):
+            for name, expected in named.items():
+                np.testing.assert_array_equal(tensors_[name], expected)
+                np.testing.assert_array_equal(reloaded[name], expected)
 
 
 def test_convolution_alone_is_torchs(x64: None) -> None:

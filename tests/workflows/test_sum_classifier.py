@@ -44,8 +44,12 @@ def test_run_reports_both_and_loads_what_it_saved() -> None:
         assert figures["sum_classifier.reloaded"] == {"same_outputs": True}
         assert result.training is not None
         assert result.training.test_accuracy == figures["sum_classifier.accuracy"][key]
-        assert figures["sum_classifier.parameters"]["net.0.weight"] == [5, 3]
         assert result.network is not None
+        named = {name: p.tolist() for name, p in reference.DNN().named_parameters()}
+        parameters = figures["sum_classifier.parameters"]
+        assert list(parameters) == list(named)
+        kernel = np.asarray(result.network.params["net.0"]["kernel"])
+        np.testing.assert_array_equal(parameters["net.0.weight"], kernel.T)
         data, _ = sum_classifier.data_and_params(0, 300)
         outputs = sum_classifier.MODEL.apply(result.network.params, jnp.asarray(data.test_features))
         tensors = torch.tensor(np.array(outputs)), torch.tensor(data.test_labels)

@@ -1,8 +1,12 @@
 """The report of ``jaxdnn run autograd``: every example at the document's points."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxdnn import torch_compat
 from jaxdnn.runs.result import Result
@@ -35,7 +39,12 @@ def run(request: Request) -> Result:
     normals = jnp.asarray(torch_compat.Generator(seed).randn(3), v.dtype)
 
     y, doublings = jax.jit(autograd.doubled)(normals, config.norm_limit)
-    products = jax.jit(autograd.jacobian_products)(normals, v, config.norm_limit)
+
+    def products(function: Callable[[Array], Array], *vectors: Array) -> autograd.Products:
+        return jax.jit(partial(autograd.jacobian_products, function))(normals, *vectors)
+
+    square = products(lambda x: autograd.doubled(x, config.norm_limit)[0], v, v)
+    oblong = products(autograd.vector_function, v[:2], v)
     dx, dw, db = jax.jit(autograd.line_gradients)(one, two, three)
     (each,) = np.unique(jax.jit(autograd.mean_of_squares_gradient)(jnp.ones((2, 2))))
     constant = jax.grad(lambda x: jax.lax.stop_gradient(x**2).sum())(normals)
@@ -46,16 +55,22 @@ def run(request: Request) -> Result:
             "y": two,
             "dloss_dy": jax.jit(autograd.sigmoid_cross_entropy_gradient)(one, two),
         },
-        "autograd.mean_of_squares": {"grad_each": each},
+        "autograd.mean_of_squares": {"z": 3 * (one + 2) ** 2, "grad_each": each},
         "autograd.linear_node": {"x": one, "w": two, "b": three, "dx": dx, "dw": dw, "db": db},
         "autograd.jacobian": {
             "x": normals,
             "doublings": doublings,
             "y": y,
-            "vector_jacobian_product": products.vector_jacobian,
-            "jacobian_vector_product": products.jacobian_vector,
-            "jacobian": products.by_rows,
-            "forward_minus_reverse": products.by_columns - products.by_rows,
+            "vector_jacobian_product": square.vector_jacobian,
+            "jacobian_vector_product": square.jacobian_vector,
+            "jacobian": square.by_rows,
+            "forward_minus_reverse": square.by_columns - square.by_rows,
+        },
+        "autograd.jacobian_of_vector_function": {
+            "vector_jacobian_product": oblong.vector_jacobian,
+            "jacobian_vector_product": oblong.jacobian_vector,
+            "jacobian": oblong.by_rows,
+            "forward_minus_reverse": oblong.by_columns - oblong.by_rows,
         },
         "autograd.untracked": {
             "grad": jax.jit(autograd.untracked_gradient)(normals),
@@ -63,7 +78,11 @@ def run(request: Request) -> Result:
         },
     }
     remarks = (
-        "label 2 is not a probability, but the derivative with respect to the label, -x² = -1, "
-        "holds for any label",
+        "000 In [7]: label 2 is not a probability, but the derivative with respect to the label, "
+        "-x² = -1, holds for any label",
+        "001, Jacobian matrix: backward(v) computes Jᵀv and not, as written there, J·v. The "
+        "document's own function has 2ᵏ times the identity as its Jacobian, so both are equal; "
+        f"for (x₀ x₁, x₁ sin x₂) Jᵀu has {oblong.vector_jacobian.size} entries and J·v "
+        f"{oblong.jacobian_vector.size}",
     )
     return Result("autograd", seed, config, figures, remarks)

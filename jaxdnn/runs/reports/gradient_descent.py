@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdnn.runs.drawing import Panel
 from jaxdnn.runs.result import Result
 from jaxdnn.runs.workflow import NoInputs, Request
 from jaxdnn.workflows import gradient_descent as lesson
@@ -49,7 +50,8 @@ def run(request: Request) -> Result:
 
     # A descent is written for one initial value, and vmapped over two.
     both = jax.vmap(lambda x: descend(lesson.parabola, x, steps=10))
-    ends, info = jax.jit(both)(jnp.array([1.0, 0.0]))
+    starts = jnp.array([1.0, 0.0])
+    ends, info = jax.jit(both)(starts)
 
     points = jnp.array([1.0, 2.0, 3.0])
     fit_one = jax.jit(lambda w: descend(lesson.one_weight_loss, w, points, 2 * points, steps=20))
@@ -68,7 +70,7 @@ def run(request: Request) -> Result:
         closed_forms = [closed_form(w0, steps, layer_lr) for steps in (30, 60)]
     figures = {
         "gradient_descent.by_hand": {"x": lowest, "value": value},
-        "gradient_descent.autograd": {"x": ends[0], "grads": info.grads[0]},
+        "gradient_descent.autograd": {"start": starts[0], "grads": info.grads[0], "x": ends[0]},
         "gradient_descent.quadratic_fit": {"w": quadratic},
         "gradient_descent.one_weight": {"w": one_weight},
         "gradient_descent.linear_layer": {
@@ -80,17 +82,28 @@ def run(request: Request) -> Result:
         "gradient_descent.newton": {"w": solved},
     }
     remarks = [
-        f"the document prints the function y instead of y(x); its value at the end is {value:.6f}"
+        "004 In [6]: it prints the function y instead of its value, which at the end is "
+        f"{value:.6f}"
     ]
     if config == Config():
         remarks.append(_out_of_reach(w0, weight))
-    curves = {
+    descents = {
         "x² + 2x + 1 from 1": info.loss[0],
         "a parabola to three points": quadratic_info.loss,
         "one weight": one_weight_info.loss,
         "a layer of one weight": layer_losses,
     }
-    return Result("gradient-descent", seed, config, figures, tuple(remarks), curves=curves)
+    panels = tuple(Panel("", (name,), {name: 1}) for name in descents)
+    return Result(
+        "gradient-descent",
+        seed,
+        config,
+        figures,
+        tuple(remarks),
+        curves=descents,
+        panels=panels,
+        by_epoch={"loss": info.loss[0], "gradient": info.grads[0]},
+    )
 
 
 def closed_form(w: float, steps: int, lr: float = 0.01) -> float:
@@ -103,7 +116,7 @@ def _out_of_reach(w0: float, weight: float) -> str:
     low, high = closed_form(-1.0, 30), closed_form(1.0, 30)
     low60, high60 = closed_form(-1.0, 60), closed_form(1.0, 60)
     return (
-        f"1.9871 is out of reach: from this seed's initial weight {w0:.4f}, 30 steps end at "
-        f"{weight:.4f}, as in the closed form. From any default initial weight they end in "
+        f"004 In [72]: 1.9871 is out of reach: from this seed's initial weight {w0:.4f}, 30 steps "
+        f"end at {weight:.4f}, as in the closed form. From any default initial weight they end in "
         f"[{low:.3f}, {high:.3f}], and 60 steps in [{low60:.4f}, {high60:.4f}]"
     )

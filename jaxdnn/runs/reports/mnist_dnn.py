@@ -14,7 +14,13 @@ SEED = 0
 
 def run(request: Request) -> Result:
     """Train the network, and report the test accuracy after every epoch."""
-    return digits.run(request, CLASSIFIER, workflow="mnist-dnn")
+    return digits.run(request, CLASSIFIER, workflow="mnist-dnn", remarks=_REMARKS)
+
+
+_REMARKS = (
+    "002, section 6: torch does not turn labels into one-hot vectors by itself; its cross-entropy "
+    "takes the indices of the classes",
+)
 
 
 def network(features: int) -> Model:

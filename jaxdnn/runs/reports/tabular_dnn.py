@@ -15,9 +15,11 @@ from jaxdnn.data.csv_file import listed
 from jaxdnn.data.synthetic import Split
 from jaxdnn.data.tabular import Table
 from jaxdnn.errors import ConfigError, DataError
+from jaxdnn.runs.drawing import Panel
 from jaxdnn.runs.result import Network, Result, Training
 from jaxdnn.runs.runner import Run, drive, epochs_per_call
 from jaxdnn.runs.workflow import Request
+from jaxdnn.torch_compat import Generator, to_torch
 from jaxdnn.training import TrainState
 from jaxdnn.workflows.config import require_seed
 from jaxdnn.workflows.tabular_dnn import (
@@ -26,6 +28,7 @@ from jaxdnn.workflows.tabular_dnn import (
     data_and_params,
     init,
     loss,
+    loss_from_logits,
     network,
     optimizer,
 )
@@ -82,10 +85,12 @@ def run(request: Request) -> Result:
     """
     seed, config, table = request.seed, request.config, request.data
     require_seed(seed)
-    parts, params, scale = data_and_params(seed, table, standardise=config.standardise)
+    torch_seed = seed if request.torch_seed is None else request.torch_seed
+    generator = Generator(torch_seed)
+    parts, params, scale = data_and_params(generator, table, standardise=config.standardise)
     if len(np.unique(parts.train_labels)) < 2:
         raise DataError(
-            f"All {len(parts.train_labels)} training rows with seed {seed} have the label "
+            f"All {len(parts.train_labels)} training rows with seed {torch_seed} have the label "
             f"{parts.train_labels[0, 0]:.0f}; add rows of the other class, or use another --seed."
         )
     preprocessing: dict[str, Any] = {
@@ -98,11 +103,23 @@ def run(request: Request) -> Result:
 
     rows = len(parts.train_labels)
     steps = 1 if config.batch_size is None else -(-rows // config.batch_size)
+    shuffles: Array | np.ndarray = jax.random.key(seed)
+    if request.torch_seed is not None and config.batch_size is not None:
+        if (total := config.epochs * rows) > 10**8:
+            raise ConfigError(
+                f"with a torch seed, epochs times rows must be at most 10**8; got {total:,}."
+            )
+        orders = [generator.loader_order(rows, shuffle=True) for _ in range(config.epochs)]
+        shuffles = np.array(orders, np.int32)
+    on_one_batch = {
+        "bce_after_sigmoid": jax.jit(loss)(params, *map(jnp.asarray, parts[:2])),
+        "bce_with_logits": jax.jit(loss_from_logits)(params, *map(jnp.asarray, parts[:2])),
+    }
     request.progress.on_start(epochs=config.epochs, samples=rows)
     trained, timing = drive(
         jax.jit(train, donate_argnums=0),
         Run(init(params, config), np.zeros((0, steps), np.result_type(parts.train_features)), None),
-        (jax.random.key(seed), config, jax.device_put(parts)),
+        (shuffles, config, jax.device_put(parts)),
         epochs=config.epochs,
         per_call=epochs_per_call(config.epochs),
         progress=request.progress,
@@ -117,14 +134,22 @@ def run(request: Request) -> Result:
     figures = {
         "tabular_dnn.accuracy": {"value": test_accuracy, "larger_class": base_rate},
         "tabular_dnn.loss": {"first": losses[0], "last": losses[-1], "steps": len(losses)},
+        "tabular_dnn.first_loss_in_two_ways": on_one_batch,
+        "tabular_dnn.parameters": {
+            name: list(tensor.shape) for name, tensor in to_torch(params).items()
+        },
     }
     remarks = []
     if config.batch_size is not None:
         remarks.append(
-            "the document's mini-batch listing does not define its loss; the mean binary "
-            "cross-entropy of its full-batch listing is used"
+            "002, section 5: the listing does not define its loss; the mean binary cross-entropy "
+            "of section 4 is used"
         )
-    name = "all training rows" if config.batch_size is None else f"{steps} mini-batches an epoch"
+    name = f"{steps} mini-batches an epoch"
+    panels = ()
+    if config.batch_size is None:
+        name = "all training rows"
+        panels = (Panel("", (name,), {name: 1}),)
     return Result(
         "tabular-dnn",
         seed,
@@ -132,6 +157,8 @@ def run(request: Request) -> Result:
         figures,
         tuple(remarks),
         curves={name: losses},
+        panels=panels,
+        by_epoch={"loss": trained.losses[:, -1]},
         training=Training(
             data_source=request.data_source,
             samples=config.epochs * rows,
@@ -144,11 +171,11 @@ def run(request: Request) -> Result:
 
 
 def train(
-    state: TrainState, epochs: Array, key: Array, config: Config, data: Split
+    state: TrainState, epochs: Array, shuffles: Array, config: Config, data: Split
 ) -> tuple[TrainState, training.History]:
     """Some epochs of a run, by their numbers; see `jaxdnn.training.fit`."""
     rows = data.train_features, data.train_labels
     batch_size = config.batch_size
     return training.fit(
-        loss, optimizer(config), state, rows, key, epochs=epochs, batch_size=batch_size
+        loss, optimizer(config), state, rows, shuffles, epochs=epochs, batch_size=batch_size
     )

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxdnn.runs.drawing import Panel
 from jaxdnn.runs.result import Result
 from jaxdnn.runs.workflow import NoInputs, Request
 from jaxdnn.workflows import two_layer_net as lesson
@@ -63,27 +64,40 @@ def run(request: Request) -> Result:
     }
     if config.as_printed:
         by_hand_remark = (
-            f"the document clamps the hidden gradient: the backward pass by hand has a relative "
-            f"error of {errors['w1']:.0%} in w1's gradient and of {errors['w2']:.0e} in w2's. Of "
-            f"{zeroed.size:,} entries, {int(zeroed.sum()):,} of active units are set to 0, and "
-            f"{int(passed.sum()):,} of inactive units are kept. --no-as-printed masks instead"
+            "001, two layers by hand: the document clamps the hidden gradient. The backward pass "
+            f"by hand has a relative error of {errors['w1']:.0%} in w1's gradient and "
+            f"of {errors['w2']:.2g} in w2's. Of {zeroed.size:,} entries, "
+            f"{int(zeroed.sum()):,} of active units are set to 0, and {int(passed.sum()):,} of "
+            "inactive units are kept. --no-as-printed masks instead"
         )
     else:
         by_hand_remark = (
-            f"masked gradient, as meant: the backward pass by hand agrees with jax.grad to "
-            f"{max(errors.values()):.0e}; the document clamps instead, which is wrong"
+            "001, two layers by hand, as meant: the gradients with a masked hidden gradient differ "
+            f"from jax.grad's by {_scientific(max(errors.values()))}; the document clamps instead, "
+            "which is wrong"
         )
     module_remark = (
-        "torch never calls the backward method that the document's module defines; the module's "
-        f"gradients are those of its forward pass, and differ from jax.grad's by "
-        f"{float(module_error):.0e}"
+        "001, nn.Module: torch never calls the backward method that its module defines. The "
+        "gradients are those of its forward pass, and differ from jax.grad's by "
+        f"{_scientific(module_error)}"
     )
     label = "by hand, clamped" if config.as_printed else "by hand, masked"
     curves = {label: losses, "automatic": true_losses}
     return Result(
-        "two-layer-net", seed, config, figures, (by_hand_remark, module_remark), curves=curves
+        "two-layer-net",
+        seed,
+        config,
+        figures,
+        (by_hand_remark, module_remark),
+        curves=curves,
+        panels=(Panel("", tuple(curves), dict.fromkeys(curves, 1)),),
+        by_epoch={f"loss {label}": losses, "automatic": true_losses},
     )
 
 
 def _relative_error(actual: Array, expected: Array) -> float:
     return float(jnp.linalg.norm(actual - expected) / jnp.linalg.norm(expected))
+
+
+def _scientific(number: float) -> str:
+    return f"{number:.0e}" if number else "nothing"

@@ -1,7 +1,7 @@
-"""Plots of a run and of a sweep."""
+"""Pictures of a run and of a sweep, as matplotlib figures."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxdnn.data.files import write_atomically
 from jaxdnn.errors import ConfigError
-from jaxdnn.runs.result import Result, Scatter
+from jaxdnn.runs.drawing import Panel, Scatter
 
-__all__ = ["Curves", "check_format", "picture", "sweep_picture"]
+__all__ = ["Curves", "check_format", "loss_figure", "save", "sweep_figure"]
 
 _ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".webp")
 
@@ -38,35 +38,67 @@ def check_format(path: Path, *, option: str) -> None:
         raise ConfigError(f"{option} {path}: name a file that ends in {', '.join(_ENDINGS)}.")
 
 
-def picture(path: Path, result: Result, *, title: str) -> None:
-    """Plot the losses of a run, its test accuracies if there are several, and its scatter.
+def loss_figure(
+    curves: Mapping[str, Float[np.ndarray, " steps"]],
+    panels: Sequence[Panel] = (),
+    *,
+    title: str = "",
+    test_accuracy: Float[np.ndarray, " epochs"] | None = None,
+    scatter: Scatter | None = None,
+) -> Figure:
+    """The losses of a run, its test accuracies if there are several, and a scatter plot.
 
-    A curve of many steps is faint, with its running mean on top. Losses that span more than a
-    factor of 100 have a logarithmic scale.
+    A rough curve of many steps is faint, with its running mean on top. A panel whose losses span
+    more than a factor of 100 has a logarithmic scale.
 
     Args:
-      path: the picture to write; its suffix decides the format.
-      result: of a workflow with curves.
-      title: what was trained.
+      curves: losses of every step, by name.
+      panels: which curves share their axes; by default all of them.
+      title: of the picture.
+      test_accuracy: after every epoch, between 0 and 1; drawn in the first panel.
+      scatter: points for a panel of their own.
+
+    Returns:
+      The picture.
+
+    Example:
+      >>> figure = loss_figure({"by hand": 1 / np.arange(1.0, 201)}, title="A run")
+      >>> figure.axes[0].get_xlabel(), figure.axes[0].get_yscale()
+      ('step', 'log')
+    """
+    panels = panels or [Panel("", tuple(curves))]
+    count = len(panels) + (scatter is not None)
+    columns = count if count <= 3 else 2
+    rows = -(-count // columns)
+    figure = Figure(figsize=(7 if count == 1 else 5.6 * columns, 4.4 * rows), layout="constrained")
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for i, panel in enumerate(panels):
+        accuracies = test_accuracy if i == 0 else None
+        _draw_panel(all_axes[i], panel, curves, accuracies)
+    if scatter is not None:
+        _draw_scatter(all_axes[len(panels)], scatter)
+    for axes in all_axes[count:]:
+        axes.set_axis_off()
+    figure.suptitle(title)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture; the same picture is always the same bytes.
+
+    Args:
+      figure: the picture.
+      path: the file; its suffix decides the format.
 
     Raises:
       OSError: the folder is missing or not writable.
-
-    Example:
-      >>> import tempfile
-      >>> file = Path(tempfile.mkdtemp()) / "loss.png"
-      >>> result = Result("a run", 0, None, {}, curves={"by hand": 1 / np.arange(1.0, 201)})
-      >>> picture(file, result, title="A run")
-      >>> file.stat().st_size > 1000
-      True
     """
-    panels = 2 if result.scatter else 1
-    figure = Figure(figsize=(7 * panels, 4.2), layout="constrained")
-    all_axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_curves(all_axes[0], result, title)
-    if result.scatter:
-        _draw_scatter(all_axes[1], result.scatter)
-    _save(figure, path, title)
+    ending = path.suffix[1:].lower()
+    # No date or random ids, so that the same run writes the same bytes.
+    dated = {"pdf": "CreationDate", "svg": "Date"}
+    metadata = {dated[ending]: None} if ending in dated else None
+    with rc_context({"svg.hashsalt": "jaxdnn"}), write_atomically(path) as file:
+        figure.savefig(file, format=ending, dpi=150, metadata=metadata)
 
 
 class Curves(NamedTuple):
@@ -83,19 +115,18 @@ class Curves(NamedTuple):
     test_accuracy: Float[np.ndarray, "networks epochs"]
 
 
-def sweep_picture(path: Path, curves: Sequence[Curves], *, title: str) -> None:
+def sweep_figure(curves: Sequence[Curves], *, title: str) -> Figure:
     """Draw the losses and the test accuracies of a sweep, a line and a band for each setting.
 
     The line is the mean over the networks of a setting, the band goes from the lowest to the
     highest. Of many settings, those with the best last accuracies have colours and bands.
 
     Args:
-      path: the picture to write; its suffix decides the format.
       curves: at least one.
       title: what was trained.
 
-    Raises:
-      OSError: the folder is missing or not writable.
+    Returns:
+      The picture.
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     losses_axes, accuracy_axes = figure.subplots(1, 2)
@@ -121,7 +152,7 @@ def sweep_picture(path: Path, curves: Sequence[Curves], *, title: str) -> None:
     heading = f"the best {len(coloured)} of {len(curves)}" if others else None
     handles, labels = losses_axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", title=heading, fontsize="small")
-    _save(figure, path, title)
+    return figure
 
 
 _MOST_COLOURED, _MOST_GREY = 10, 200
@@ -185,44 +216,45 @@ def _scale_losses(axes: Axes, losses: Sequence[np.ndarray]) -> None:
         axes.set_ylim(0, top)
 
 
-def _save(figure: Figure, path: Path, title: str) -> None:
-    ending = path.suffix[1:].lower()
-    # No date or random ids, so that the same run writes the same bytes.
-    dated = {"pdf": "CreationDate", "svg": "Date"}
-    metadata = {dated[ending]: None} if ending in dated else None
-    with rc_context({"svg.hashsalt": title}), write_atomically(path) as file:
-        figure.savefig(file, format=ending, dpi=150, metadata=metadata)
-
-
 _COLOURS = (("#9ecae1", "#08519c"), ("#fdae6b", "#a63603"), ("#a1d99b", "#006d2c"))
 _MORE_COLOURS = ("#756bb1", "#636363")
 _LARGEST = 1e38
 
 
-def _draw_curves(axes: Axes, result: Result, title: str) -> None:
+def _draw_panel(
+    axes: Axes,
+    panel: Panel,
+    curves: Mapping[str, np.ndarray],
+    test_accuracy: np.ndarray | None,
+) -> None:
     colours = [*_COLOURS, *((colour, colour) for colour in _MORE_COLOURS)]
     # matplotlib's scales overflow near the largest float.
-    curves = {
-        name: np.where(np.abs(losses) < _LARGEST, losses, np.nan).astype(np.float64)
-        for name, losses in result.curves.items()
+    drawn = {
+        name: np.where(np.abs(curves[name]) < _LARGEST, curves[name], np.nan).astype(np.float64)
+        for name in panel.curves
     }
-    for (name, losses), (faint, strong) in zip(
-        curves.items(), itertools.cycle(colours), strict=False
-    ):
-        steps = np.arange(1, len(losses) + 1)
-        window = len(losses) // 50
-        if window < 2 or np.all(losses[1:] <= losses[:-1]):
-            axes.plot(steps, losses, color=strong, label=name)
-            continue
-        axes.plot(steps, losses, color=faint, linewidth=0.6)
-        mean = np.convolve(losses, np.full(window, 1 / window), mode="valid")
-        middles = steps[window // 2 :][: len(mean)]
-        axes.plot(middles, mean, color=strong, label=f"{name}, mean of {window} steps")
-    losses = np.concatenate(list(curves.values()))
+    losses = np.concatenate(list(drawn.values()))
     positive = losses[losses > 0]
-    longest = max(map(len, curves.values()))
-    axes.set(xlabel="step", ylabel="loss", title=title, xlim=(min(1, longest - 1), longest))
-    if len(positive) and positive.max() > 100 * positive.min():
+    logarithmic = len(positive) > 0 and bool(positive.max() > 100 * positive.min())
+    first, last = np.inf, 0.0
+    for (name, values), (faint, strong) in zip(
+        drawn.items(), itertools.cycle(colours), strict=False
+    ):
+        per_epoch = panel.steps_per_epoch.get(name, 1)
+        places = (panel.steps_before.get(name, 0) + np.arange(1, len(values) + 1)) / per_epoch
+        first, last = min(first, places[0]), max(last, places[-1])
+        window = len(values) // 50
+        if window < 2 or not _is_rough(values, logarithmic=logarithmic):
+            axes.plot(places, values, color=strong, label=name)
+            continue
+        axes.plot(places, values, color=faint, linewidth=0.6)
+        mean = np.convolve(values, np.full(window, 1 / window), mode="valid")
+        middles = places[window // 2 :][: len(mean)]
+        axes.plot(middles, mean, color=strong, label=f"{name}, mean of {window} steps")
+    unit = "epoch" if panel.steps_per_epoch else "step"
+    axes.set(xlabel=unit, ylabel="loss", title=panel.title)
+    axes.set_xlim(first if first < last else 0, last)
+    if logarithmic:
         # Losses at the level of rounding would compress the rest of the curve.
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(positive.min(), 1e-8 * positive.max()) / 2)
@@ -231,12 +263,11 @@ def _draw_curves(axes: Axes, result: Result, title: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     handles = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
-    accuracies = result.training.test_accuracy_by_epoch if result.training else None
-    if accuracies is not None and len(accuracies) > 1:
+    if test_accuracy is not None and len(test_accuracy) > 1:
         accuracy_axes = axes.twinx()
         handles += accuracy_axes.plot(
-            np.linspace(0, longest, len(accuracies) + 1)[1:],
-            100 * accuracies,
+            np.linspace(0, last, len(test_accuracy) + 1)[1:],
+            100 * test_accuracy,
             "o--",
             color="#d95f0e",
             markersize=5,
@@ -244,7 +275,24 @@ def _draw_curves(axes: Axes, result: Result, title: str) -> None:
             label="test accuracy after an epoch",
         )
         accuracy_axes.set(ylabel="test accuracy (%)")
-    axes.legend(handles=handles, loc="best", framealpha=0.9)
+    # Below the axes, where it covers no curve.
+    columns = 1 if len(handles) > 3 or max(len(str(h.get_label())) for h in handles) > 26 else 3
+    axes.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=columns,
+        frameon=False,
+    )
+
+
+def _is_rough(losses: np.ndarray, *, logarithmic: bool) -> bool:
+    """Whether a curve goes up and down much more than a curve with a bump or two would."""
+    values = losses[losses > 0] if logarithmic else losses[np.isfinite(losses)]
+    if len(values) < 2:
+        return True
+    values = np.log(values) if logarithmic else values
+    return bool(np.abs(np.diff(values)).sum() > 3 * np.ptp(values))
 
 
 def _draw_scatter(axes: Axes, scatter: Scatter) -> None:

@@ -1,0 +1,85 @@
+"""A workflow, run in one call: what ``jaxdnn run`` and a notebook have in common."""
+
+import dataclasses
+from typing import Any
+
+from jaxdnn.errors import ConfigError
+from jaxdnn.runs import catalogue
+from jaxdnn.runs.progress import progress_bar
+from jaxdnn.runs.result import Result
+from jaxdnn.runs.workflow import NoInputs, Report, Request
+
+__all__ = ["execute", "run"]
+
+
+def execute(workflow_id: str, request: Request) -> Result:
+    """Run a workflow as requested, and note whether the settings are the document's.
+
+    Args:
+      workflow_id: a key of `jaxdnn.runs.catalogue.WORKFLOWS`.
+      request: what to run, with the data loaded.
+    """
+    report = catalogue.report(workflow_id)
+    result = report.run(request)
+    return dataclasses.replace(result, as_documented=_is_documented(report, request))
+
+
+def run(
+    workflow_id: str,
+    *,
+    seed: int | None = None,
+    torch_seed: int | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Result:
+    """Run a workflow with plain arguments, in a notebook for instance.
+
+    Args:
+      workflow_id: one of those that ``jaxdnn list`` shows, such as ``"mnist-dnn"``.
+      seed: decides everything that is random; by default the document's.
+      torch_seed: draws initial parameters and shuffles as torch does after
+        ``torch.manual_seed``, in a workflow that otherwise draws them from JAX's keys.
+      progress: whether to show a progress bar, on a terminal or in a notebook.
+      **settings: hyperparameters and input files, the fields of the workflow's ``Config`` and
+        ``Inputs``; by default the document's.
+
+    Returns:
+      The result, which a notebook shows as a table with a picture. ``result.figure()`` is the
+      picture, ``result.network.params`` the trained parameters.
+
+    Raises:
+      ConfigError: there is no such workflow or setting, or a setting is out of range.
+      DataError: the data are missing or unreadable.
+
+    Example:
+      >>> run("gradient-descent", lr=0.2, progress=False).figures["gradient_descent.by_hand"]["x"]
+      -0.9939533824
+    """
+    catalogue.require(workflow_id)
+    workflow, report = catalogue.WORKFLOWS[workflow_id], catalogue.report(workflow_id)
+    if torch_seed is not None and not workflow.draws_from_keys:
+        raise ConfigError(
+            f"{workflow_id} draws from torch's generator anyhow: leave out torch_seed, give seed."
+        )
+    config, settings = _made(report.Config, settings)
+    inputs, settings = _made(report.Inputs, settings)
+    if settings:
+        raise ConfigError(f"{workflow_id} has no setting {', '.join(settings)}.")
+    chosen = report.SEED if seed is None else seed
+    data, source = inputs.load(chosen)
+    request = Request(chosen, config, data, source, torch_seed=torch_seed)
+    with progress_bar(shown=progress) as shown:
+        return execute(workflow_id, request._replace(progress=shown))
+
+
+def _made(cls: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A dataclass from those settings that are its fields, and the other settings."""
+    names = {field.name for field in dataclasses.fields(cls)}
+    own = {name: value for name, value in settings.items() if name in names}
+    return cls(**own), {name: value for name, value in settings.items() if name not in names}
+
+
+def _is_documented(report: Report, request: Request) -> bool:
+    """Whether the settings are the document's, so that its figures should come out."""
+    reads_files = report.Inputs is not NoInputs  # the document's own data have no seed
+    return request.config == report.Config() and (reads_files or request.seed == report.SEED)
