@@ -280,6 +280,7 @@ def train_epoch(
     if batch_size is None:
         state, info = train_step(loss, optimizer, state, tuple(map(jnp.asarray, data)))
         return state, info.loss[None]
+    permutation = jnp.asarray(permutation)
     if _is_key(permutation):
         permutation = shuffle(permutation, samples)
     return train_batches(loss, optimizer, state, data, permutation, batch_size=batch_size)

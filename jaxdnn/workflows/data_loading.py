@@ -76,8 +76,9 @@ def shuffled_batch(
     samples = len(normals.b)
     for _ in range(7):
         generator.loader_order(samples, shuffle=False)
-    for _ in range(4 + 1):
-        order = generator.loader_order(samples, shuffle=True, explicit_generator=True)
+    for _ in range(4):
+        generator.loader_order(samples, shuffle=True, explicit_generator=True)
+    order = generator.loader_order(samples, shuffle=True, explicit_generator=True)
     batch = order[: config.batch_size]
     return normals.b[batch], normals.c[batch]
 

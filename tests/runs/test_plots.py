@@ -56,7 +56,9 @@ def test_legend_covers_no_curve() -> None:
     figure = plots.loss_figure({"one": FALLING, "two": NOISY[:200]})
     figure.canvas.draw()
     [axes] = figure.axes
-    assert axes.get_legend().get_window_extent().y1 < axes.get_window_extent().y0
+    box = axes.get_legend()
+    assert box
+    assert box.get_window_extent().y1 < axes.get_window_extent().y0
 
 
 def test_panels_have_their_own_curves_scales_and_axes() -> None:
