@@ -59,6 +59,11 @@ class TrainState(NamedTuple):
     params: Params
     opt_state: optax.OptState
 
+    def __repr__(self) -> str:
+        """Sizes only: a network's numbers would fill pages."""
+        sizes = [np.size(leaf) for leaf in jax.tree.leaves(self.params)]
+        return f"TrainState({sum(sizes):,} parameters in {len(sizes)} arrays)"
+
 
 class StepInfo(NamedTuple):
     """What a step reports; XLA drops what the caller does not use.
@@ -82,6 +87,13 @@ class History(NamedTuple):
 
     losses: Float[Array, "epochs steps"]
     test_accuracy: Float[Array, " epochs"] | None
+
+    def __repr__(self) -> str:
+        """Shapes only, and the last accuracy where it is computed."""
+        text = f"History(losses of shape {np.shape(self.losses)}"
+        if self.test_accuracy is not None:
+            text += f", test accuracy of shape {np.shape(self.test_accuracy)}"
+        return text + ")"
 
 
 def train_step(

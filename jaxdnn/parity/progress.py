@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import TypeVar
 
+from jaxdnn.runtime.progress import is_watched, progress_bar
+
 __all__ = ["reporting", "tracked"]
 
 T = TypeVar("T")
@@ -23,11 +25,8 @@ def reporting(wanted: bool | None) -> Iterator[None]:
     if wanted is None:
         # Importing rich draws from Python's generator, which is the caller's.
         state = random.getstate()
-        from rich.console import Console
-
+        wanted = is_watched()
         random.setstate(state)
-        console = Console(stderr=True)
-        wanted = console.is_terminal or console.is_jupyter
     token = _REPORTS.set(wanted)
     try:
         yield
@@ -46,8 +45,7 @@ def tracked(items: Iterable[T], total: int | None, description: str) -> Iterator
     if not _REPORTS.get():
         yield from items
         return
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    yield from track(items, description, total, console=console, transient=True)
+    with progress_bar(total, description) as update:
+        for done, item in enumerate(items, 1):
+            yield item
+            update(done, description)

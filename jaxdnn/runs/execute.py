@@ -1,13 +1,14 @@
 """A workflow, run in one call: what ``jaxdnn run`` and a notebook have in common."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from jaxdnn.errors import ConfigError
 from jaxdnn.runs import catalogue
-from jaxdnn.runs.progress import progress_bar
 from jaxdnn.runs.result import Result
 from jaxdnn.runs.workflow import NoInputs, Report, Request
+from jaxdnn.runtime.progress import is_watched, progress_bar
 
 __all__ = ["execute", "run"]
 
@@ -68,8 +69,27 @@ def run(
     chosen = report.SEED if seed is None else seed
     data, source = inputs.load(chosen)
     request = Request(chosen, config, data, source, torch_seed=torch_seed)
-    with progress_bar(shown=progress) as shown:
-        return execute(workflow_id, request._replace(progress=shown))
+    if not progress or not is_watched():
+        return execute(workflow_id, request)
+    with progress_bar(getattr(config, "epochs", None), workflow_id) as update:
+        return execute(workflow_id, request._replace(progress=_Bar(update)))
+
+
+class _Bar:
+    """A `jaxdnn.runs.workflow.Progress` that moves a progress bar."""
+
+    def __init__(self, update: Callable[[int, str], None]) -> None:
+        self._update = update
+
+    def on_start(self, *, epochs: int, samples: int) -> None:
+        """Nothing: the bar is there."""
+
+    def on_epochs(self, done: int, loss: float, test_accuracy: float | None) -> None:
+        """Move the bar."""
+        text = f"loss {loss:.4f}"
+        if test_accuracy is not None:
+            text += f"  test accuracy {test_accuracy:.2%}"
+        self._update(done, text)
 
 
 def _made(cls: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

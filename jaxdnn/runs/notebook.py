@@ -2,14 +2,13 @@
 
 import base64
 import html
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxdnn.runs import tables
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from jaxdnn.runs.plots import Picture
 
 __all__ = ["result_html"]
 
@@ -19,7 +18,7 @@ def result_html(
     rows: Sequence[tables.Row],
     epochs: Sequence[str],
     remarks: Sequence[str],
-    picture: "Figure | None",
+    picture: "Picture | None",
 ) -> str:
     """A result as HTML.
 
@@ -43,9 +42,7 @@ def result_html(
         items = "".join(f"<li>{html.escape(remark)}</li>" for remark in remarks)
         parts.append(f"<ul>{items}</ul>")
     if picture is not None:
-        image = io.BytesIO()
-        picture.savefig(image, format="png", dpi=80)
-        encoded = base64.b64encode(image.getvalue()).decode()
+        encoded = base64.b64encode(picture._repr_png_()).decode()
         parts.append(f'<img alt="losses" src="data:image/png;base64,{encoded}">')
     return "\n".join(parts)
 

@@ -1,5 +1,6 @@
 """Pictures of a run and of a sweep, as matplotlib figures."""
 
+import io
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,15 @@ def check_format(path: Path, *, option: str) -> None:
         raise ConfigError(f"{option} {path}: name a file that ends in {', '.join(_ENDINGS)}.")
 
 
+class Picture(Figure):
+    """A figure that a notebook shows, whether or not pyplot has been imported there."""
+
+    def _repr_png_(self) -> bytes:
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi=80)
+        return image.getvalue()
+
+
 def loss_figure(
     curves: Mapping[str, Float[np.ndarray, " steps"]],
     panels: Sequence[Panel] = (),
@@ -45,7 +55,7 @@ def loss_figure(
     title: str = "",
     test_accuracy: Float[np.ndarray, " epochs"] | None = None,
     scatter: Scatter | None = None,
-) -> Figure:
+) -> Picture:
     """The losses of a run, its test accuracies if there are several, and a scatter plot.
 
     A rough curve of many steps is faint, with its running mean on top. A panel whose losses span
@@ -70,7 +80,7 @@ def loss_figure(
     count = len(panels) + (scatter is not None)
     columns = count if count <= 3 else 2
     rows = -(-count // columns)
-    figure = Figure(figsize=(7 if count == 1 else 5.6 * columns, 4.4 * rows), layout="constrained")
+    figure = Picture(figsize=(7 if count == 1 else 5.6 * columns, 4.4 * rows), layout="constrained")
     all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for i, panel in enumerate(panels):
         accuracies = test_accuracy if i == 0 else None
@@ -115,7 +125,7 @@ class Curves(NamedTuple):
     test_accuracy: Float[np.ndarray, "networks epochs"]
 
 
-def sweep_figure(curves: Sequence[Curves], *, title: str) -> Figure:
+def sweep_figure(curves: Sequence[Curves], *, title: str) -> Picture:
     """Draw the losses and the test accuracies of a sweep, a line and a band for each setting.
 
     The line is the mean over the networks of a setting, the band goes from the lowest to the
@@ -128,7 +138,7 @@ def sweep_figure(curves: Sequence[Curves], *, title: str) -> Figure:
     Returns:
       The picture.
     """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    figure = Picture(figsize=(12, 4.6), layout="constrained")
     losses_axes, accuracy_axes = figure.subplots(1, 2)
     ranks = sorted(range(len(curves)), key=lambda i: -curves[i].test_accuracy[:, -1].mean())
     coloured = sorted(ranks[:_MOST_COLOURED])

@@ -15,7 +15,7 @@ from jaxdnn.runs.drawing import Panel, Scatter
 from jaxdnn.runtime.device import device_and_precision
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from jaxdnn.runs.plots import Picture
 
 __all__ = ["Network", "Result", "Training", "exact_fractions"]
 
@@ -123,7 +123,7 @@ class Result:
         told.append(f"{sum(map(len, self.figures.values()))} figures")
         return f"Result({', '.join(told)})"
 
-    def figure(self, title: str | None = None) -> "Figure":
+    def figure(self, title: str | None = None) -> "Picture":
         """The picture of the losses, as a matplotlib figure.
 
         Args:
