@@ -114,7 +114,7 @@ def _difference_axis(values: Sequence[Number], top: float) -> _Axis:
 
 def _nice(size: float) -> float:
     """The smallest of 1, 2 and 5 times a power of ten that is no less."""
-    power = 10 ** math.floor(math.log10(size))
+    power = 10.0 ** math.floor(math.log10(size))
     return next(k * power for k in (1, 2, 5, 10) if k * power >= size * 0.999)
 
 
@@ -143,11 +143,17 @@ def _frame(axis: _Axis, label: str) -> Markup:
 
 
 def _line(xs: Sequence[float], ys: Sequence[Number], axis: _Axis, kind: str) -> Markup:
-    """A line through the values; equal losses, whose difference is 0, lie on the axis's end."""
-    points = " ".join(
-        f"{x:.1f},{axis.y(y):.1f}" for x, y in zip(xs, ys, strict=True) if y is not None
-    )
-    return Markup('<polyline class="{}" points="{}"/>').format(kind, points)
+    """A line through the values; it has a gap where a logarithmic axis has no place for a 0."""
+    pieces: list[list[str]] = [[]]
+    for x, y in zip(xs, ys, strict=True):
+        if y is None or (axis.log and y <= 0):
+            pieces.append([])
+        else:
+            pieces[-1].append(f"{x:.1f},{axis.y(y):.1f}")
+    # A point alone becomes a dot: a line of no length with round ends.
+    drawn = (piece if len(piece) > 1 else piece * 2 for piece in pieces if piece)
+    element = Markup('<polyline class="{}" points="{}"/>')
+    return Markup("").join(element.format(kind, " ".join(points)) for points in drawn)
 
 
 def _steps(count: int, height: float) -> Markup:

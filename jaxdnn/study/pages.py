@@ -83,7 +83,8 @@ def workflow(workflow_id: str, measured: Mapping[str, Any]) -> dict[str, Any]:
     }
     notes = text("notes")
     rows = sources.rows(sides["torch"], sides["jax"])
-    twins = {block.name: row.name for row in rows for block in (*row.torch, *row.jax)}
+    # A row's anchor has the name of its JAX side; what has no twin has an anchor of its own.
+    twins = {block.name: row.name for row in rows if row.twins for block in (*row.torch, *row.jax)}
     laid_out = [_row(row, sides, twins, notes.get(about.module, {})) for row in rows]
     ids = list(catalogue.WORKFLOWS)
     place = ids.index(workflow_id)
@@ -275,6 +276,11 @@ def parity(measured: Mapping[str, Any]) -> dict[str, Any]:
         kinds.setdefault(_KINDS[trap.kind], []).append(entry)
     return {
         "parity": _parity_rows(measured["parity"]["rows"], "/parity/rows"),
+        "notes": [
+            ({"workflow": row["workflow"], "name": text("rows")[row["row"]]}, note)
+            for row in measured["parity"]["rows"]
+            for note in row["notes"]
+        ],
         "figures": list(enumerate(measured["parity"]["figures"])),
         "titles": {w.id: w.title for w in catalogue.WORKFLOWS.values()},
         "measured": measured,

@@ -46,7 +46,8 @@ def mathml(latex: str, *, block: bool = False) -> Markup:
 
 def display(latex: str) -> Markup:
     """A formula on its own line, in a box that scrolls if it is too wide."""
-    return Markup('<div class="formula scroll">{}</div>').format(mathml(latex, block=True))
+    box = Markup('<div class="formula scroll" role="group" aria-label="Formula">{}</div>')
+    return box.format(mathml(latex, block=True))
 
 
 def inline(text: str) -> Markup:

@@ -187,11 +187,8 @@ def workflow(workflow_id: str) -> dict[str, Any]:
     long = workflow_id in catalogue.LONG
     result = recorded["runs"][workflow_id] if long else gather.run(workflow_id)
     live = torch and not long
-    if live:
-        theirs = gather.torch_figures(workflow_id)
-    else:
-        theirs = recorded["torch_figures"][workflow_id]
     rows = gather.rows_of(workflow_id)
+    theirs = (gather.torch_figures if live else recorded["torch_figures"].get)(workflow_id)
     losses = {row: gather.losses(row) if live else recorded["losses"][row] for row in rows}
     parity = [row for row in recorded["parity"]["rows"] if row["workflow"] == workflow_id]
     return {

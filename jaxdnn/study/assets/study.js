@@ -24,10 +24,11 @@ document.addEventListener("pointerleave", () => light(null));
 // Only what does scroll is worth a stop of the tab key.
 function reach(element) {
   const scrolls =
-    element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1;
+    element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight;
   if (scrolls) {
     element.tabIndex = 0;
-    if (!element.hasAttribute("role")) element.setAttribute("role", "region");
+    // A group, not a region: a page would have too many landmarks.
+    if (!element.hasAttribute("role")) element.setAttribute("role", "group");
   } else {
     element.removeAttribute("tabindex");
   }
