@@ -186,10 +186,10 @@ def _parse(workflow: Workflow, report: Report, words: Sequence[str]) -> Argument
         description=f"{workflow.title}: many networks as one program. Every combination of the "
         "values is trained with every seed.\n\n"
         f"{numbers} take\n"
-        "  a number                    0.1\n"
-        "  several                     0.003,0.01,0.1\n"
-        "  a range, FROM:TO:COUNT      0:0.9:10\n"
-        "  the same in equal ratios    0.003:0.3:8log",
+        "  a number                                     0.1\n"
+        "  several                                      0.003,0.01,0.1\n"
+        "  a range with both ends, FROM:TO:COUNT        0:0.9:10\n"
+        "  the same in equal ratios, FROM:TO:COUNTlog   0.003:0.3:8log",
         args=list(words),
         default=Arguments(
             report.Config(),
