@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdnn.models import Params
+from jaxdnn.runs import documented
 from jaxdnn.runs.drawing import Panel, Scatter
 from jaxdnn.runtime.device import device_and_precision
 
@@ -175,7 +176,11 @@ class Result:
         return first
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything except the parameters, as JSON; numbers that are not finite become None."""
+        """Everything except the parameters, as JSON; numbers that are not finite become None.
+
+        With the document's settings, ``printed_figures`` has each printed figure beside the
+        computed one, with its place in the documents.
+        """
         device, precision = device_and_precision()
         measured: dict[str, Any] = {
             "workflow": self.workflow,
@@ -186,6 +191,9 @@ class Result:
             "figures": self.figures,
             "remarks": list(self.remarks),
         }
+        if self.as_documented:
+            compared = documented.compare(self.figures)
+            measured["printed_figures"] = [figure._asdict() for figure in compared]
         if self.curves:
             measured["losses"] = self.losses
             measured["curves"] = self.curves

@@ -282,6 +282,10 @@ def test_every_workflow_runs_and_leaves_what_it_computed(
     assert result["figures"]
     for name, figures in printed(family).items():
         assert result["figures"][name].keys() >= figures.keys()
+    assert ("printed_figures" in result) == (workflow_id not in FAST)
+    for figure in result.get("printed_figures", []):
+        assert figure["place"] in output
+        assert figure["printed"] == printed(family)[figure["entry"]][figure["name"]]
     for remark in result["remarks"]:
         assert f"- {remark}\n" in output
     assert (kind == "figures") == (workflow_id in FIGURES_ONLY)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from jaxdnn import torch_compat
+from jaxdnn.data.paired_files import PairedFiles
 from jaxdnn.errors import ConfigError
 from jaxdnn.runs.reports import data_loading as report
 from jaxdnn.runs.workflow import Request
@@ -39,7 +40,7 @@ def test_figures_are_torchs(config: Config) -> None:
     figures = report.run(Request(seed, config)).figures
     settings = reference.Config(config.batch_size, config.drop_last, config.train_share)
     normals = reference.normals(seed)
-    _, b, c = normals
+    a, b, c = normals
     samples = TensorDataset(b, c)
     shuffled, _ = reference.shuffled_batch(normals, settings)
     single = next(iter(DataLoader(samples)))  # the default loader is used before
@@ -54,11 +55,12 @@ def test_figures_are_torchs(config: Config) -> None:
     parts = reference.split(samples, settings)
     assert list(figures["data.split"].values()) == list(map(len, parts))
     for entry, expected in {
-        "data.randn": {"c[0]": c[0], "b[0,2]": b[0, 2]},
+        "data.randn": {"a[0]": a[0], **{f"b[0,{i}]": b[0, i] for i in range(3)}, "c[0]": c[0]},
         "data.default_batch": {"b": single[0], "c": single[1]},
         "data.sample": {"b": samples[0][0], "c": samples[0][1], "label": c[0]},
         "data.shuffled_batch": {"b": shuffled},
     }.items():
+        assert figures[entry].keys() == expected.keys()
         for name, values in expected.items():
             np.testing.assert_allclose(figures[entry][name], values, atol=2e-6)
     ten_thousand: Any = range(10240)
@@ -73,6 +75,12 @@ def test_figures_are_torchs(config: Config) -> None:
         "batches_of_32": 2,
         "parts": [28, 12],
     }
+
+
+def test_batch_may_be_larger_than_the_data() -> None:
+    figures = report.run(Request(0, Config(batch_size=501))).figures
+    sizes = {"batches": 1, "samples": 500, "batch_size": 501, "last_batch": 500}
+    assert figures["data.loader"] == sizes
 
 
 def test_split_is_torchs_sample_for_sample() -> None:
@@ -104,6 +112,18 @@ def test_shuffled_batch_is_the_documents() -> None:
 
 
 def test_documents_two_errors_are_shown_as_they_end() -> None:
-    remarks = " ".join(report.run(Request(420, Config())).remarks)
-    assert "ends in KeyError: 0;" in remarks
-    assert "TypeError: object of type 'type' has no len()" in remarks
+    passes, column, instance = report.run(Request(420, Config())).remarks
+    assert "7 times in order and 4 times shuffled" in passes
+    assert "csv_data[idx] selects a column, so sample 0 ends in KeyError: 0;" in column
+    assert "TypeError: object of type 'type' has no len()" in instance
+
+
+def test_two_lines_that_are_exchanged_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exchanged(PairedFiles):
+        def __getitem__(self, index: int) -> tuple[dict[Any, Any], str]:
+            other = {0: 1, 1: 0}.get(index, index)
+            return super().__getitem__(index)[0], super().__getitem__(other)[1]
+
+    monkeypatch.setattr(report, "PairedFiles", Exchanged)
+    figures = report.run(Request(0, Config())).figures
+    assert figures["data.paired_files"]["in_step"] is False

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,3 +64,19 @@ def test_run_reports_both_and_loads_what_it_saved() -> None:
         assert len(jax.device_get(jnp.unique(outputs.argmax(1)))) > 1
         assert accuracies["as_meant"] > 0.7
         assert accuracies["as_printed"] < accuracies["as_meant"]
+
+
+@pytest.mark.slow
+def test_formulas_mistake_shows_after_20000_epochs() -> None:
+    """As the run says: after the document's 1,000 epochs every seed predicts one class alone."""
+    short, long = (
+        report.run(Request(report.SEED, sum_classifier.Config(epochs=epochs)))
+        for epochs in (1000, 20_000)
+    )
+    accuracy = short.figures["sum_classifier.accuracy"]
+    assert accuracy["as_printed"] == accuracy["as_meant"] == pytest.approx(0.663)
+    assert "66.30%, the fraction of that class. With --epochs 20000" in short.remarks[-1]
+    accuracy = long.figures["sum_classifier.accuracy"]
+    assert accuracy["as_printed"] == 0
+    assert accuracy["as_meant"] > 0.98
+    assert "here 3 of 3; 98." in long.remarks[0]
