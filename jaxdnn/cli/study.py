@@ -65,7 +65,7 @@ def run(options: Study, interruption: Interruption) -> None:
     out = options.out
     site.check_folder(out)
     with terminal.Tally(console) as tally:
-        tally.start(len(site.PAGES) - 3)  # those with numbers of their own to compute
+        tally.start(len(site.MEASURED), doing="building")
         built = interruption.wait_for(lambda: site.build(out, on_part=tally.advance))
     if not built.torch:
         console.print("torch is not installed here; its numbers are recorded ones", markup=False)

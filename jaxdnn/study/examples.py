@@ -32,7 +32,7 @@ __all__ = [
 CONCEPTS = (
     *("requires_grad", "backward", "accumulation", "zero_grad", "no_grad"),
     *("module", "sequential", "parameters", "state_dict"),
-    *("optimizer_step", "momentum_buffers", "loop"),
+    *("optimizer_step", "momentum_buffers", "loop", "batch_dimension"),
     *("manual_seed", "data_loader", "random_split"),
     *("device", "train_eval", "item"),
 )

@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -223,6 +224,4 @@ def source(package: str, workflow_id: str) -> str:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     (folder,) = spec.submodule_search_locations
-    from pathlib import Path
-
     return Path(folder, "workflows", f"{module}.py").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["brief", "flatten", "linked", "resolve", "text"]
+__all__ = ["count", "flatten", "linked", "resolve", "text"]
 
 
 def text(value: Any) -> str:
@@ -67,6 +67,6 @@ def linked(
     return Markup(" ").join(parts)
 
 
-def brief(value: Any) -> int:
+def count(value: Any) -> int:
     """How many numbers a value holds."""
-    return sum(map(brief, value)) if isinstance(value, list) else 1
+    return sum(map(count, value)) if isinstance(value, list) else 1

@@ -177,7 +177,7 @@ def _others(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
             escaped = "/".join(part.replace("~", "~0").replace("/", "~1") for part in (entry, name))
             pointer = f"/run/result/figures/{escaped}"
             found.append(
-                {"entry": entry, "name": name, "pointer": pointer, "size": numbers.brief(value)}
+                {"entry": entry, "name": name, "pointer": pointer, "size": numbers.count(value)}
             )
     return found
 

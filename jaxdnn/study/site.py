@@ -25,10 +25,13 @@ from jaxdnn.errors import ConfigError
 from jaxdnn.runs import catalogue
 from jaxdnn.study import examples, gather, pages, recording
 
-__all__ = ["PAGES", "Built", "build", "check_folder"]
+__all__ = ["MEASURED", "PAGES", "Built", "build", "check_folder"]
 
 PAGES = ("index", "concepts", "mistakes", "parity", "glossary", *catalogue.WORKFLOWS)
 """The pages, by the names of their files."""
+
+MEASURED = ("concepts", "mistakes", *catalogue.WORKFLOWS)
+"""The pages whose numbers and outputs are computed when they are built."""
 
 _MARK = "study.json"
 """A folder that contains this file was made by `build`, and may be replaced by it."""
@@ -150,11 +153,10 @@ def _measure(
 ) -> dict[str, dict[str, Any]]:
     """The JSON of each page that has numbers, by the page's name."""
     found: dict[str, dict[str, Any]] = {}
-    chosen = [workflow_id for workflow_id in catalogue.WORKFLOWS if workflow_id in only]
     tasks: dict[str, Callable[[], dict[str, Any]]] = {
-        # Those that take longest first, so that the workers finish together.
-        **{name: functools.partial(_EXAMPLES[name]) for name in _EXAMPLES if name in only},
-        **{name: functools.partial(workflow, name) for name in reversed(chosen)},
+        name: _EXAMPLES.get(name, functools.partial(workflow, name))
+        for name in MEASURED
+        if name in only
     }
     if workers == 1:
         for name, task in tasks.items():

@@ -7,7 +7,7 @@ import pytest
 
 import jaxdnn
 from jaxdnn.runs import catalogue
-from jaxdnn.study import gather, pages, sources
+from jaxdnn.study import examples, gather, pages, sources
 from jaxdnn.verification.cases import CASES
 from tests.test_boundary import OTHER_NAMES
 
@@ -76,6 +76,11 @@ def test_every_note_is_about_a_definition(module: str) -> None:
     for name, note in pages.text("notes")[module].items():
         assert name in names
         assert note["about"] in pages.text("notes")["about"]
+
+
+def test_every_kind_of_note_leads_to_a_concept() -> None:
+    for about in pages.text("notes")["about"].values():
+        assert about["concept"] in examples.CONCEPTS
 
 
 def test_every_workflow_has_notes_and_equations() -> None:
