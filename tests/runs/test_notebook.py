@@ -1,5 +1,6 @@
 """Every workflow in a notebook, where torch cannot be imported."""
 
+import base64
 import os
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 import jaxdnn
 from jaxdnn.errors import ConfigError
-from jaxdnn.runs import catalogue
+from jaxdnn.runs import catalogue, notebook, plots, tables
 from jaxdnn.training import History, TrainState
 
 SMALL = {
@@ -97,6 +98,47 @@ def test_lesson_and_figure_are_small_to_look_at(cells: dict[str, nbformat.Notebo
     assert "TrainState(61,706 parameters in 10 arrays)" in text
     assert "History(losses of shape (1, 2), test accuracy of shape (1,))" in text
     assert "image/png" in cells["figure"].outputs[-1].data
+
+
+def test_page_has_all_of_a_result_escaped() -> None:
+    figures = {"gradient_descent.one_weight": {"w": 2.0}, "a.<b>": {"c": 1.5}}
+    headings = "".join(
+        f"<th>{h}</th>" for h in ("figure", "", "printed in", "printed", "here", "same")
+    )
+
+    class Drawn(plots.Picture):
+        def _repr_png_(self) -> bytes:
+            return b"a picture"
+
+    page = notebook.result_html(
+        "a < b",
+        tables.rows(figures, as_documented=True),
+        ["epoch < 1", "epoch 2"],
+        ["first < remark", "second"],
+        Drawn(),
+    )
+    first, second = (
+        "".join(f"<td>{cell}</td>" for cell in cells)
+        for cells in (
+            ("one weight", "w", "004 In [57]", "2", "2", "yes"),
+            ("&lt;b&gt;", "c", "", "", "1.5", ""),
+        )
+    )
+    assert page.startswith("<p><b>a &lt; b</b></p>\n")
+    assert f"<tr>{headings}</tr>" in page
+    assert f"<tbody><tr>{first}</tr><tr>{second}</tr></tbody>" in page
+    assert "<pre>epoch &lt; 1\nepoch 2</pre>" in page
+    assert "<ul><li>first &lt; remark</li><li>second</li></ul>" in page
+    image = base64.b64encode(b"a picture").decode()
+    assert page.endswith(f'<img alt="losses" src="data:image/png;base64,{image}">')
+
+
+def test_page_leaves_out_what_there_is_not() -> None:
+    rows = tables.rows({"a.b": {"c": 1.5}}, as_documented=True)
+    assert notebook.result_html("a", rows, [], [], None) == (
+        "<p><b>a</b></p>\n<table><thead><tr><th>figure</th><th></th><th>here</th></tr></thead>"
+        "<tbody><tr><td>b</td><td>c</td><td>1.5</td></tr></tbody></table>"
+    )
 
 
 def test_states_are_shown_by_their_sizes() -> None:

@@ -78,6 +78,16 @@ def test_run_on_digits_is_torchs(
     accuracies = result.training.test_accuracy_by_epoch
     assert accuracies is not None
     np.testing.assert_allclose(accuracies, history.test_accuracy, atol=1e-6)
+    family = catalogue.WORKFLOWS[workflow_id].family
+    shapes = {name: list(p.shape) for name, p in module.named_parameters()}
+    assert result.workflow == workflow_id
+    assert result.figures == {
+        f"{family}.test_accuracy": {"value": accuracies[-1]},
+        f"{family}.parameters": shapes,
+    }
+    assert ("one-hot" in "".join(result.remarks)) == (workflow_id == "mnist-dnn")
+    assert result.network is not None
+    assert result.network.preprocessing == {"outputs": "digits"}
 
 
 @pytest.mark.parametrize("batch_size", [64, None])

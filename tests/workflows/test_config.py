@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxdnn.errors import ConfigError
@@ -32,8 +33,11 @@ def test_numbers_are_leaves_and_the_rest_is_static() -> None:
     [
         ({"steps": 0}, "steps must be a whole number of at least 1"),
         ({"steps": True}, "steps must be a whole number of at least 1"),
+        ({"steps": 2**31}, "steps must be a whole number of at least 1, and less than"),
         ({"limit": 0}, "limit must be a whole number of at least 1"),
         ({"rate": -0.1}, "rate must be finite and at least 0"),
+        ({"rate": True}, "rate must be finite and at least 0"),
+        ({"rate": 1e39}, "rate must be finite and at least 0"),
         ({"rate": float("nan")}, "rate must be finite and at least 0"),
     ],
 )
@@ -44,6 +48,7 @@ def test_invalid_values_are_named(settings: dict[str, Any], message: str) -> Non
 
 def test_arrays_and_placeholders_are_not_checked() -> None:
     assert Config(rate=jnp.array([-1.0])).rate.tolist() == [-1.0]  # type: ignore[union-attr]
+    assert Config(rate=np.array([-1.0])).rate.tolist() == [-1.0]  # type: ignore[union-attr]
     assert jax.tree.map(lambda _: "placeholder", Config()).rate == "placeholder"
 
 

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from jaxdnn import torch_compat
+from jaxdnn.data import batches
 from jaxdnn.data.paired_files import PairedFiles
 from jaxdnn.errors import ConfigError
 from jaxdnn.runs.reports import data_loading as report
@@ -89,6 +90,34 @@ def test_split_is_torchs_sample_for_sample() -> None:
     ours = data_loading.split(range(500), Config(), torch_compat.Generator(7))  # type: ignore[arg-type]
     for part, expected in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(part.indices, expected.indices)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_every_pass_over_the_loader_is_torchs(drop_last: bool) -> None:
+    arrays = np.arange(10), np.arange(30).reshape(10, 3)
+    settings = {"batch_size": 4, "drop_last": drop_last}
+    samples = TensorDataset(*map(torch.tensor, arrays))
+    ours = data_loading.loader(
+        batches.TensorDataset(*arrays), Config(**settings), torch_compat.Generator(5)
+    )
+    theirs = reference.loader(samples, reference.Config(**settings))
+    torch.manual_seed(5)
+    for _ in range(2):
+        passes = list(ours), list(theirs)
+        assert [len(labels) for labels, _ in passes[0]] == [4, 4, 2][: 2 if drop_last else 3]
+        for batch, expected in zip(*passes, strict=True):
+            for array, tensor in zip(batch, expected, strict=True):
+                np.testing.assert_array_equal(array, tensor)
+
+
+def test_one_part_may_be_empty() -> None:
+    for fraction, sizes in ((0.0, [0, 10]), (1.0, [10, 0])):
+        parts = data_loading.split(
+            range(10),  # type: ignore[arg-type]
+            Config(train_share=fraction),
+            torch_compat.Generator(0),
+        )
+        assert list(map(len, parts)) == sizes
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])

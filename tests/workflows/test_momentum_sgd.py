@@ -98,3 +98,4 @@ def test_mini_batches_hold_every_sample_once(batches: int) -> None:
 def test_mini_batches_must_be_of_equal_size(batches: int) -> None:
     with pytest.raises(ConfigError, match="batches must divide the 500 samples"):
         momentum_sgd.Config(batches=batches, as_printed=False)
+    assert momentum_sgd.Config(batches=batches).batches == batches  # for the loop as printed

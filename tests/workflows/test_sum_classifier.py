@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdnn.errors import ConfigError
 from jaxdnn.runs.reports import sum_classifier as report
 from jaxdnn.runs.workflow import Request
 from jaxdnn.workflows import sum_classifier
@@ -37,35 +38,6 @@ def test_formula_counts_no_right_answer_once_two_classes_are_predicted() -> None
     np.testing.assert_allclose(sum_classifier.accuracy(always_first, right), 1 / 3)
 
 
-def test_run_reports_both_and_loads_what_it_saved() -> None:
-    for as_printed, key in ((True, "as_printed"), (False, "as_meant")):
-        config = sum_classifier.Config(epochs=400, samples=300, lr=0.5, as_printed=as_printed)
-        result = report.run(Request(0, config))
-        figures = result.figures
-        assert figures["sum_classifier.reloaded"] == {"same_outputs": True}
-        assert result.training is not None
-        assert result.training.test_accuracy == figures["sum_classifier.accuracy"][key]
-        assert result.network is not None
-        named = {name: p.tolist() for name, p in reference.DNN().named_parameters()}
-        parameters = figures["sum_classifier.parameters"]
-        assert list(parameters) == list(named)
-        kernel = np.asarray(result.network.params["net.0"]["kernel"])
-        np.testing.assert_array_equal(parameters["net.0.weight"], kernel.T)
-        data, _ = sum_classifier.data_and_params(0, 300)
-        outputs = sum_classifier.MODEL.apply(result.network.params, jnp.asarray(data.test_features))
-        tensors = torch.tensor(np.array(outputs)), torch.tensor(data.test_labels)
-        accuracies = {
-            "as_printed": reference.accuracy_as_printed(*tensors),
-            "as_meant": reference.accuracy(*tensors),
-        }
-        for name, expected in accuracies.items():
-            np.testing.assert_allclose(figures["sum_classifier.accuracy"][name], expected)
-        # Here more than one class is predicted, and the formula finds nothing right.
-        assert len(jax.device_get(jnp.unique(outputs.argmax(1)))) > 1
-        assert accuracies["as_meant"] > 0.7
-        assert accuracies["as_printed"] < accuracies["as_meant"]
-
-
 @pytest.mark.slow
 def test_formulas_mistake_shows_after_20000_epochs() -> None:
     """As the run says: after the document's 1,000 epochs every seed predicts one class alone."""
@@ -80,3 +52,11 @@ def test_formulas_mistake_shows_after_20000_epochs() -> None:
     assert accuracy["as_printed"] == 0
     assert accuracy["as_meant"] > 0.98
     assert "here 3 of 3; 98." in long.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"), [(1, "at least 2"), (10**7 + 1, r"at most 10\*\*7")]
+)
+def test_samples_out_of_range(samples: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"samples must be .*{message}"):
+        sum_classifier.Config(samples=samples)

@@ -55,3 +55,21 @@ def test_half_is_the_second_class(probabilities: list[float], seed: int) -> None
     ours = tabular_dnn.accuracy(outputs, labels)
     theirs = reference.accuracy(torch.tensor(outputs), torch.tensor(labels))
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_standardised_rows_are_torchs() -> None:
+    """By the statistics of the training rows alone; a constant feature becomes 0."""
+    table = tabular.generate(2, rows=40)
+    features = np.concatenate([table.features, np.full((40, 1), 3, np.float32)], 1)
+    data, _, scale = tabular_dnn.data_and_params(
+        6, table._replace(features=features), standardise=True
+    )
+    theirs, _ = reference.data_and_params(
+        6, torch.tensor(features), torch.tensor(table.labels), standardise=True
+    )
+    for ours, expected in zip(data, theirs, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+    assert scale is not None
+    np.testing.assert_array_equal(data.test_features[:, -1], 0)
+    np.testing.assert_allclose(data.train_features.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(data.train_features.std(0), [1] * 8 + [0], atol=1e-6)
