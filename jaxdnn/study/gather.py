@@ -20,7 +20,7 @@ from jaxdnn import models, torch_compat
 from jaxdnn.data.mnist import MNIST
 from jaxdnn.parity.port import State, take_step
 from jaxdnn.parity.runner import precision
-from jaxdnn.runs import catalogue, documented
+from jaxdnn.runs import catalogue, documented, execute
 from jaxdnn.runs.workflow import Request
 from jaxdnn.verification.cases import CASES
 from jaxdnn.verification.sides import Case, TorchSide
@@ -54,8 +54,9 @@ def run(workflow_id: str, data: MNIST | None = None) -> dict[str, Any]:
     """
     report = catalogue.report(workflow_id)
     given, source = (data, "MNIST") if data is not None else report.Inputs().load(report.SEED)
-    result = report.run(Request(report.SEED, report.Config(), given, source)).to_dict()
-    for name in ("losses", "curves", "compile_seconds", "train_seconds"):
+    request = Request(report.SEED, report.Config(), given, source)
+    result = execute.execute(workflow_id, request).to_dict()
+    for name in ("losses", "curves", "printed_figures", "compile_seconds", "train_seconds"):
         result.pop(name, None)
     return result
 
@@ -89,7 +90,7 @@ def compare(
             {
                 "entry": figure.entry,
                 "name": figure.name,
-                "place": getattr(figure, "place", ""),
+                "place": figure.place,
                 "printed": figure.printed,
                 "jax": figure.computed,
                 "torch": None if other is None else other.computed,
