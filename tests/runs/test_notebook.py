@@ -108,7 +108,7 @@ def test_page_has_all_of_a_result_escaped() -> None:
 
     class Drawn(plots.Picture):
         def _repr_png_(self) -> bytes:
-            return b"a picture"
+            return b"a picture" * 99
 
     page = notebook.result_html(
         "a < b",
@@ -129,7 +129,7 @@ def test_page_has_all_of_a_result_escaped() -> None:
     assert f"<tbody><tr>{first}</tr><tr>{second}</tr></tbody>" in page
     assert "<pre>epoch &lt; 1\nepoch 2</pre>" in page
     assert "<ul><li>first &lt; remark</li><li>second</li></ul>" in page
-    image = base64.b64encode(b"a picture").decode()
+    image = base64.b64encode(b"a picture" * 99).decode()
     assert page.endswith(f'<img alt="losses" src="data:image/png;base64,{image}">')
 
 
