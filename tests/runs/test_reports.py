@@ -589,12 +589,12 @@ def test_network_that_is_not_as_it_was_saved_is_seen(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("factor", "error", "said"), [(1.0, 0.0, ""), (3.0, 2.0, "from jax.grad's by 2e+00")]
+    ("factor", "error", "said"), [(1.0, 0.0, ""), (1.5, 0.5, "from jax.grad's by 5e-01")]
 )
 def test_another_loss_of_the_module_is_seen(
     monkeypatch: pytest.MonkeyPatch, factor: float, error: float, said: str
 ) -> None:
-    """Three times the loss has three times the gradient: a relative error of 2."""
+    """Half as much again has half the gradient more: a relative error of 0.5."""
     loss = two_layer_lesson.sequential_loss
     monkeypatch.setattr(two_layer_lesson, "sequential_loss", lambda *batch: factor * loss(*batch))
     report = catalogue.report("two-layer-net")
@@ -661,3 +661,20 @@ def test_rows_are_shuffled_by_the_seed_unless_torch_draws(monkeypatch: pytest.Mo
     with pytest.raises(Began) as began:
         report.run(Request(4, report.Config(batch_size=32), TABLE))
     assert began.value.args[0] == jax.random.key(4)
+
+
+@pytest.mark.parametrize("as_printed", [True, False])
+def test_larger_error_by_hand_is_the_one_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, as_printed: bool
+) -> None:
+    by_hand = two_layer_lesson.gradients_by_hand
+
+    def wrong(*batch: Any, as_printed: bool) -> Any:
+        value, grads, hidden = by_hand(*batch, as_printed=as_printed)
+        return value, grads | {"w2": 1.5 * grads["w2"]}, hidden
+
+    monkeypatch.setattr(two_layer_lesson, "gradients_by_hand", wrong)
+    report = catalogue.report("two-layer-net")
+    result = report.run(Request(0, report.Config(epochs=1, as_printed=as_printed)))
+    said = "of 0.5 in w2's" if as_printed else "from jax.grad's by 5e-01"
+    assert said in result.remarks[0]
