@@ -60,7 +60,9 @@ def shuffled_batch(normals: Normals, config: Config) -> list[torch.Tensor]:
     """
     samples, generator = TensorDataset(normals.b, normals.c), torch.default_generator
     plain = DataLoader(samples, generator=generator)
-    shuffled = DataLoader(samples, config.batch_size, shuffle=True, generator=generator)
+    # A batch of more than all samples would exhaust the sampler, which then draws once more.
+    batch_size = min(config.batch_size, len(samples))
+    shuffled = DataLoader(samples, batch_size, shuffle=True, generator=generator)
     for loader in [plain] * 7 + [shuffled] * 4:
         next(iter(loader))
     return next(iter(shuffled))
