@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from jaxdnn.data.mnist import MNIST
-from jaxdnn.errors import CheckpointError, ConfigError
+from jaxdnn.errors import CheckpointError, ConfigError, DataError
 from jaxdnn.losses import cross_entropy
 from jaxdnn.runs import checkpoint, digits
 from jaxdnn.runs.result import Result
@@ -138,3 +138,23 @@ def test_each_call_trains_the_epochs_that_are_left(done: int, calls: list[int]) 
     np.testing.assert_allclose(np.asarray(after.test_accuracy), np.arange(5) / 10)
     assert int(after.state.params) == sum(range(done, 5))
     assert [loss for _, loss, _ in told] == [number - 1 for number in calls]
+
+
+class Counted(Silent):
+    """Keeps how long the run is said to be."""
+
+    said: tuple[int, int] | None = None
+
+    def on_start(self, *, epochs: int, samples: int) -> None:
+        self.said = epochs, samples
+
+
+def test_run_is_announced_by_its_training_images() -> None:
+    progress = Counted()
+    run(2, progress=progress)
+    assert progress.said == (2, 70)
+
+
+def test_images_are_read_from_the_named_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=str(tmp_path)):
+        digits.Inputs(tmp_path).load(0)
