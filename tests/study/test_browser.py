@@ -102,8 +102,11 @@ LAYOUT = {**ALL_RULES, "rules": {"color-contrast": {"enabled": False}}}
 @pytest.mark.parametrize(
     ("size", "scheme", "rules"),
     # What depends neither on the colours nor on the width is looked at once.
-    [(LAPTOP, "light", ALL_RULES), (LAPTOP, "dark", CONTRAST), (PHONE, "light", LAYOUT)],
-    ids=["laptop", "dark", "phone"],
+    [
+        pytest.param(LAPTOP, "light", ALL_RULES, id="laptop"),
+        pytest.param(LAPTOP, "dark", CONTRAST, id="dark", marks=pytest.mark.slow),
+        pytest.param(PHONE, "light", LAYOUT, id="phone", marks=pytest.mark.slow),
+    ],
 )
 def test_axe_finds_no_violation(
     browser: webdriver.Chrome,
