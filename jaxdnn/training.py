@@ -89,7 +89,7 @@ class History(NamedTuple):
     test_accuracy: Float[Array, " epochs"] | None
 
     def __repr__(self) -> str:
-        """Shapes only, and the last accuracy where it is computed."""
+        """Shapes only."""
         text = f"History(losses of shape {np.shape(self.losses)}"
         if self.test_accuracy is not None:
             text += f", test accuracy of shape {np.shape(self.test_accuracy)}"
@@ -273,7 +273,8 @@ def train_epoch(
       The state after the epoch, and the loss of every step before its update.
 
     Raises:
-      ValueError: the arrays of ``data`` differ in their first axis.
+      ValueError: the arrays of ``data`` differ in their first axis, or the permutation is not of
+        all samples.
 
     Example:
       >>> def loss(w, x):
@@ -295,6 +296,11 @@ def train_epoch(
     permutation = jnp.asarray(permutation)
     if _is_key(permutation):
         permutation = shuffle(permutation, samples)
+    elif permutation.shape != (samples,):
+        raise ValueError(
+            f"a permutation must have the shape of the samples, ({samples},), not "
+            f"{permutation.shape}; or give a key, jax.random.key(seed)."
+        )
     return train_batches(loss, optimizer, state, data, permutation, batch_size=batch_size)
 
 
@@ -336,12 +342,20 @@ def fit(
       >>> print(history.losses.ravel())
       [1.       0.25     0.0625   0.015625]
     """
+    permutations = jnp.asarray(permutations)
+    if not _is_key(permutations) and batch_size is not None:
+        least = epochs if isinstance(epochs, int) else 1
+        if permutations.ndim != 2 or len(permutations) < least:
+            raise ValueError(
+                f"permutations must have a row for each of the {least} epochs, not the shape "
+                f"{permutations.shape}; or give a key, jax.random.key(seed)."
+            )
 
     def epoch(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, History]:
         if _is_key(permutations):
             permutation = jax.random.fold_in(permutations, number)
         else:
-            permutation = jnp.asarray(permutations)[number]
+            permutation = permutations[number]
         state, losses = train_epoch(
             loss, optimizer, state, data, permutation, batch_size=batch_size
         )

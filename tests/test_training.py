@@ -125,3 +125,40 @@ def test_shuffle_prefers_no_direction() -> None:
     descents = (np.diff(np.asarray(shuffle(jax.random.key(0), samples))) < 0).sum()
     deviation = ((samples + 1) / 12) ** 0.5
     assert abs(descents - (samples - 1) / 2) < 5 * deviation
+
+
+@pytest.mark.parametrize("permutation", [jnp.arange(3), jax.random.PRNGKey(0).astype(jnp.int32)])
+def test_permutation_of_other_samples_is_refused(permutation: jax.Array) -> None:
+    """An old-style key among them, which would be taken for the numbers of two samples."""
+    optimizer = optax.sgd(0.1)
+    data = jnp.zeros(5), jnp.zeros(5)
+    train = inspect.unwrap(training.train_epoch)
+    with pytest.raises(ValueError, match=r"must have the shape of the samples, \(5,\)"):
+        train(loss, optimizer, start(optimizer), data, permutation, batch_size=2)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (5,)])
+def test_fewer_permutations_than_epochs_are_refused(shape: tuple[int, ...]) -> None:
+    optimizer = optax.sgd(0.1)
+    data, permutations = (jnp.zeros(5), jnp.zeros(5)), jnp.zeros(shape, jnp.int32)
+    fit = inspect.unwrap(training.fit)
+    with pytest.raises(ValueError, match="must have a row for each of the 3 epochs"):
+        fit(loss, optimizer, start(optimizer), data, permutations, epochs=3, batch_size=2)
+
+
+def test_permutations_are_taken_epoch_by_epoch(x64: None) -> None:
+    optimizer = optax.adam(0.1)
+    data = tuple(np.random.default_rng(0).normal(size=(2, 5)))
+    permutations = np.stack([np.random.default_rng(i).permutation(5) for i in range(3)])
+    begin = start(optimizer)
+    state, history = training.fit(
+        loss, optimizer, begin, data, permutations, epochs=3, batch_size=2
+    )
+    expected, losses = begin, []
+    for permutation in permutations:
+        expected, found = training.train_epoch(
+            loss, optimizer, expected, data, permutation, batch_size=2
+        )
+        losses.append(found)
+    np.testing.assert_array_equal(history.losses, np.stack(losses))
+    np.testing.assert_array_equal(state.params, expected.params)

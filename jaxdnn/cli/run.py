@@ -156,6 +156,8 @@ def run(workflow_id: str, words: Sequence[str], interruption: Interruption) -> N
     request = request._replace(data=data, data_source=source)
     words_of_device = ", ".join(device_and_precision())
     console.print(f"{workflow_id} on {words_of_device}", markup=False, end="")
+    if request.torch_seed is not None:
+        console.print(f", torch seed {request.torch_seed}", markup=False, end="")
     console.print(f", {source}" if source else "", markup=False)
 
     with terminal.RunProgress(console) as progress:

@@ -262,9 +262,9 @@ def show_verification(
     # Broken lines on a narrow terminal are better than truncated numbers.
     console.print(table, width=max(console.width, 97))
     console.print(
-        "\nfloat64: the largest relative error, in units of 1e-16. Up to 10000 passes, and more where"
-        "\ntorch's own runs part as far from rounding alone. float32: one step from each of many"
-        "\nstates, in multiples of torch's rounding error; up to 3 passes."
+        "\nfloat64: the largest relative error, in units of 1e-16. Up to 10000 passes, and more"
+        "\nwhere torch's own runs part as far from rounding alone. float32: one step from each of"
+        "\nmany states, in multiples of torch's rounding error; up to 3 passes."
         "\nforms: the jitted step against the eager, scanned, vmapped and sharded one, in units of"
         "\n1e-16.",
         markup=False,

@@ -125,6 +125,7 @@ def check_port(
       errors relative to the data and for statistical rounding bounds.
     """
     from_torch = from_torch or torch_compat.from_torch
+    _require_transformation(optimizer)
     port = Port(apply, loss, optimizer, from_torch, to_torch, activations, stateful)
     try:
         from reference_torch import TorchRun
@@ -208,12 +209,21 @@ def replay(
       ValueError: an argument is invalid.
     """
     from_torch = from_torch or torch_compat.from_torch
+    _require_transformation(optimizer)
     port = Port(apply, loss, optimizer, from_torch, to_torch, activations, stateful)
     if port_batches is not None:
         port_batches = _limited(port_batches, steps)
     source = recording(file, steps=steps)
     with reporting(progress):
         return evaluate(source, port, precisions=precisions, port_batches=port_batches)
+
+
+def _require_transformation(optimizer: Any) -> None:
+    if not callable(getattr(optimizer, "init", None)) or not hasattr(optimizer, "update"):
+        raise ValueError(
+            "optimizer must be the port's, an optax transformation; got a "
+            f"{type(optimizer).__name__}. jaxdnn.optim.from_torch makes one from torch's."
+        )
 
 
 def _limited(batches: Batches, steps: int | None) -> Batches:

@@ -50,6 +50,7 @@ class Divergence:
       actual: its value in the port.
       error: the difference, relative to the largest magnitude of the tensor in the run so far.
       detail: what differs, where it is not a value.
+      of_rounding: whether the error is in multiples of torch's rounding error in float32 instead.
     """
 
     step: int
@@ -60,6 +61,7 @@ class Divergence:
     actual: float
     error: float
     detail: str = ""
+    of_rounding: bool = False
 
     @classmethod
     def of(
@@ -83,10 +85,10 @@ class Divergence:
         place = f"{self.phase}{tensor}{list(self.index) if self.index else ''}"
         if self.detail:
             return f"step {self.step}, {place}: {self.detail}"
-        return (
-            f"step {self.step}, {place}: expected {self.expected!r}, "
-            f"got {self.actual!r}, a relative error of {self.error:.1e}"
-        )
+        text = f"step {self.step}, {place}: expected {self.expected!r}, got {self.actual!r}, "
+        if self.of_rounding:
+            return text + f"{self.error:.1f} times torch's rounding error in float32"
+        return text + f"a relative error of {self.error:.1e}"
 
 
 class Errors(NamedTuple):

@@ -255,7 +255,8 @@ def tier(roundings: Roundings, horizon: int | None) -> Tier:
     past = beyond(roundings)
     found = sorted((key for key in ratios if key in past), key=phase_index)
     differing = tuple(
-        dataclasses.replace(roundings.worst[key][1], error=ratios[key]) for key in found
+        dataclasses.replace(roundings.worst[key][1], error=ratios[key], of_rounding=True)
+        for key in found
     )
     return Tier("float32", roundings.steps, ratios, ALLOWED, differing, horizon=horizon)
 
@@ -264,8 +265,8 @@ def notes(roundings: Roundings) -> Iterator[str]:
     """What was allowed for."""
     if roundings.correction:
         yield (
-            "optax computes Adam's bias correction, schedules and injected hyperparameters as "
-            f"float32 scalars, which changes an update by up to {roundings.correction:.1e} of "
+            "optax computes some scalars of the update (a bias correction, a schedule, an injected "
+            f"hyperparameter) in float32, which changes it by up to {roundings.correction:.1e} of "
             "itself; the change was computed and taken out"
         )
     measured = excess(roundings.squares)

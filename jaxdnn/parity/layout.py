@@ -109,7 +109,14 @@ def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int
         # From 1, since 0 marks what does not come from torch.
         numbered[name] = np.arange(count + 1, count + size + 1, dtype=np.float64).reshape(shape)
         count += size
-    paths = jax.tree_util.tree_leaves_with_path(from_torch(dict(numbered)))
+    try:
+        params = from_torch(dict(numbered))
+    except KeyError as error:
+        raise ValueError(
+            f"from_torch asks for {error}, which torch's module does not have; its parameters are "
+            f"{', '.join(shapes)}."
+        ) from error
+    paths = jax.tree_util.tree_leaves_with_path(params)
     leaves = [(path, np.asarray(leaf, np.float64)) for path, leaf in paths]
     numbers = np.concatenate([np.zeros(0), *(leaf.ravel() for _, leaf in leaves)])
     indices = np.rint(numbers).astype(np.int64)
@@ -120,7 +127,11 @@ def trace(from_torch: Callable[[Arrays], PyTree], shapes: Mapping[str, tuple[int
         )
     taken = np.bincount(indices, minlength=count + 1)
     if np.any(taken[1:] > 1):
-        raise ValueError("from_torch takes a number twice; give to_torch, its inverse, too.")
+        twice = ", ".join(name for name, array in numbered.items() if _takes_twice(taken, array))
+        raise ValueError(
+            f"from_torch uses {twice} more than once. Where torch ties two layers, the port must "
+            "have one leaf for both; or give to_torch, its inverse, too."
+        )
 
     positions = np.zeros(count + 1, np.int64)
     positions[indices] = np.arange(len(indices))
@@ -173,3 +184,7 @@ def _transposed(array: ArrayLike, axes: tuple[int, ...]) -> np.ndarray:
     if isinstance(array, jax.Array) and array.size > _LARGE and axes != tuple(range(array.ndim)):
         return np.asarray(array.transpose(axes))
     return np.asarray(array).transpose(axes)
+
+
+def _takes_twice(taken: np.ndarray, numbered: np.ndarray) -> bool:
+    return bool(np.any(taken[numbered.astype(np.int64)] > 1))

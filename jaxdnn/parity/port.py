@@ -88,7 +88,13 @@ def take_step(
 
     def objective(params: PyTree) -> tuple[Array, tuple[Any, Mapping[str, Array]]]:
         output, buffers = predict(port, state._replace(params=params), x)
-        return loss_of(output, y), (output, buffers)
+        loss = loss_of(output, y)
+        if np.ndim(loss):
+            raise ValueError(
+                f"The port's loss must be a scalar; it has shape {np.shape(loss)}. Take its mean "
+                "or its sum, as torch's loss does."
+            )
+        return loss, (output, buffers)
 
     (loss, (output, buffers)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     activations = {} if port.activations is None else port.activations(state.params, x)

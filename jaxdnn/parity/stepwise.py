@@ -94,6 +94,8 @@ class Carry(NamedTuple):
       resynchronised: the steps after which the port went on from torch's state, since torch's own
         twins had parted.
       measured: whether torch's twins were there to measure rounding.
+      idle: what was given and has had no effect on torch's steps so far: ``before_step``, or the
+        ``scheduler``.
       undetermined: the step from which on nothing was compared, since the twins had parted and a
         state of the optimiser cannot be set to torch's; None if there is none.
     """
@@ -114,6 +116,7 @@ class Carry(NamedTuple):
     unproved: frozenset[str] = frozenset()
     resynchronised: tuple[int, ...] = ()
     measured: bool = False
+    idle: frozenset[str] = frozenset()
     undetermined: int | None = None
 
     @property

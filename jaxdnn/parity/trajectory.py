@@ -140,6 +140,7 @@ def compare(
         batch = _port_batch(sides, carry, expected)
         if batch is None:
             break
+        carry = carry._replace(idle=frozenset(under("idle/", arrays)))
         before, taken = carry, take(sides.double, carry.state, batch)
         carry, differing = advance(sides, carry, expected, taken, measured)
         if differing:
@@ -214,6 +215,10 @@ def _sample(sides: Sides, carry: Carry, before: Carry, samples: list[Observation
     return carry._replace(roundings=roundings)
 
 
+_BESIDE = ("spread/", "noise/", "faint/", "slope/", "idle/")
+"""What torch's side tells about a step beside the step itself."""
+
+
 def _split(
     recorded: Mapping[str, np.ndarray], *, twins: bool
 ) -> tuple[Observation, Measured, list[Observation]]:
@@ -223,7 +228,7 @@ def _split(
         if key.startswith("sample/"):
             _, number, name = key.split("/", 2)
             samples.setdefault(number, {})[name] = array
-        elif not key.startswith(("spread/", "noise/", "faint/", "slope/")) and key != "parted":
+        elif not key.startswith(_BESIDE) and key != "parted":
             seen[key] = array
     samples = list(samples.values())
     if not twins:

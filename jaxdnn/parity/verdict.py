@@ -199,5 +199,15 @@ def _notes(result: Result) -> Iterator[str]:
             "torch's module is in evaluation mode, so that neither dropout nor the statistics of "
             "batches were compared"
         )
+    if "before_step" in carry.idle:
+        yield (
+            "torch_before_step changed no gradient and no parameter in these steps, so a port "
+            "without it would pass, too; give batches that it acts on"
+        )
+    if "scheduler" in carry.idle:
+        yield (
+            f"the scheduler changed nothing within these {carry.steps} steps, so a port with a "
+            "constant learning rate would pass, too; give more steps"
+        )
     yield from vacuity.remarks(carry.evidence)
     yield from float32.notes(carry.roundings)

@@ -22,7 +22,11 @@ def execute(workflow_id: str, request: Request) -> Result:
     """
     report = catalogue.report(workflow_id)
     result = report.run(request)
-    return dataclasses.replace(result, as_documented=_is_documented(report, request))
+    return dataclasses.replace(
+        result,
+        torch_seed=request.torch_seed,
+        as_documented=_is_documented(report, request),
+    )
 
 
 def run(

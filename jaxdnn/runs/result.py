@@ -89,6 +89,7 @@ class Result:
       panels: which curves are drawn together; by default all.
       scatter: points drawn beside the losses.
       by_epoch: numbers of every epoch, by what they are, where the document prints them.
+      torch_seed: of initial parameters and shuffles, where they were drawn as torch draws them.
       as_documented: whether the settings are the document's, so that its figures should come out.
 
     A notebook shows the figures as a table, and the picture.
@@ -105,6 +106,7 @@ class Result:
     panels: tuple[Panel, ...] = ()
     scatter: Scatter | None = None
     by_epoch: Mapping[str, Any] = field(default_factory=dict)
+    torch_seed: int | None = None
     as_documented: bool = False
 
     def __post_init__(self) -> None:
@@ -116,6 +118,8 @@ class Result:
     def __repr__(self) -> str:
         """One line: what was run, and how it ended."""
         told = [f"{self.workflow!r}, seed={self.seed}"]
+        if self.torch_seed is not None:
+            told.append(f"torch_seed={self.torch_seed}")
         if self.curves:
             told.append(f"{len(self.losses):,} losses from {self.losses[0]:.4g}")
             told[-1] += f" to {self.losses[-1]:.4g}"
@@ -158,7 +162,13 @@ class Result:
 
     @property
     def losses(self) -> Float[np.ndarray, " steps"]:
-        """Losses of every step of the main run."""
+        """Losses of every step of the main run.
+
+        Raises:
+          ValueError: the workflow trains nothing.
+        """
+        if not self.curves:
+            raise ValueError(f"{self.workflow} trains nothing, so it has no losses.")
         return next(iter(self.curves.values()))
 
     @property
@@ -182,9 +192,10 @@ class Result:
         computed one, with its place in the documents.
         """
         device, precision = device_and_precision()
+        drawn = {} if self.torch_seed is None else {"torch_seed": self.torch_seed}
         measured: dict[str, Any] = {
             "workflow": self.workflow,
-            "config": {**dataclasses.asdict(self.config), "seed": self.seed},
+            "config": {**dataclasses.asdict(self.config), "seed": self.seed} | drawn,
             "device": device,
             "precision": precision,
             "xla_flags": os.environ.get("XLA_FLAGS", ""),

@@ -39,6 +39,7 @@ def hyperparameters(cls: type[T]) -> type[T]:
 
     - `Real`: a leaf of the pytree; it must satisfy `require_nonnegative`.
     - ``int`` or ``int | None``: static; a number must satisfy `require_count`.
+    - ``bool``: static; it must be one.
     - any other type: static, and not checked.
 
     A ``__post_init__`` of the class may check more.
@@ -67,6 +68,8 @@ def hyperparameters(cls: type[T]) -> type[T]:
             value = getattr(config, field.name)
             if field.type == Real:
                 require_nonnegative(field.name, value)
+            elif field.type is bool and not isinstance(value, bool | np.bool_):
+                raise ConfigError(f"{field.name} must be True or False; got {value!r}.")
             elif field.type is int or (field.type == int | None and value is not None):
                 require_count(field.name, value)
         if own_checks is not None:

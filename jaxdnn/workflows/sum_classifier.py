@@ -1,8 +1,8 @@
 """Three classes by the sum of three numbers.
 
 The mirror of `reference_torch.workflows.sum_classifier`. The document's formula for the accuracy
-writes a 1 into every column that is anyone's largest, for all rows at once; what is meant is to
-compare each row's largest with its class. Both are here.
+writes a 1 into every column that is the largest of any row, for all rows at once; what is meant is
+to compare each row's largest with its class. Both are here.
 """
 
 import jax

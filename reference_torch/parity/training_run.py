@@ -62,6 +62,10 @@ class TorchRun:
     samples: int = 32
 
     def __post_init__(self) -> None:
+        if not isinstance(self.module, nn.Module):
+            raise ValueError(
+                f"torch_module must be a torch.nn.Module; got a {type(self.module).__name__}."
+            )
         if not len(self.batches):
             raise ValueError("There are no batches to train on.")
         _require_pair(self.batches[0])
@@ -165,6 +169,15 @@ def call_before_step(run: TorchRun, params: list[nn.Parameter]) -> None:
         ) from error
 
 
+def _hyperparameters(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """The settings of each group, as they are now."""
+    groups = optimizer.param_groups
+    return [
+        {k: float(v) if torch.is_tensor(v) else v for k, v in group.items() if k != "params"}
+        for group in groups
+    ]
+
+
 def _steps_taken(fields: dict[str, Any]) -> bool:
     """Whether an optimiser has been used; Adagrad has a state before its first step."""
     return bool(fields) and float(fields.get("step", 1)) > 0
@@ -219,20 +232,18 @@ def steps(
       model: whether the float32 states hold what random rounding does.
 
     Yields:
-      The arrays of each step.
+      The arrays of each step; with ``idle/before_step`` or ``idle/scheduler`` among them as long as
+      that has had no effect on any step.
 
     Raises:
       ValueError: a batch is not a pair of arrays, the loss is not a scalar, or the optimiser needs
         a closure.
     """
-    yield from trajectory(
-        _ModuleStepper(run),
-        run.batches,
-        samples=run.samples,
-        mistake=mistake,
-        twins=twins,
-        model=model,
-    )
+    stepper = _ModuleStepper(run)
+    for arrays in trajectory(
+        stepper, run.batches, samples=run.samples, mistake=mistake, twins=twins, model=model
+    ):
+        yield arrays | {f"idle/{name}": np.ones(()) for name in sorted(stepper.idle)}
 
 
 class _ModuleStepper:
@@ -246,6 +257,11 @@ class _ModuleStepper:
         # Whether a step in float64 computes anything in a narrower type; unknown before the first
         # one. All copies share the answer.
         self.widens: dict[str, bool] = {}
+        # What has had no effect yet; shared likewise.
+        self.idle = {"before_step"} if run.before_step is not None else set[str]()
+        if run.scheduler is not None:
+            self.idle.add("scheduler")
+        self.hyperparameters = _hyperparameters(run.optimizer)
         # A small network gains nothing from several threads, and waits for them on a busy machine.
         self.is_small = sum(p.numel() for p in run.module.parameters()) < _SMALL
         self._set_initial_sums()
@@ -322,7 +338,9 @@ class _ModuleStepper:
             if (number + 1) % run.accumulate:
                 return
             self.accumulated = {}
-        call_before_step(run, list(named.values()))
+        self._call_before_step(named)
+        if _hyperparameters(run.optimizer) != self.hyperparameters:
+            self.idle.discard("scheduler")
         try:
             run.optimizer.step()
         except TypeError as error:
@@ -331,6 +349,22 @@ class _ModuleStepper:
             ) from error
         if run.scheduler is not None and (number + 1) % (run.accumulate * run.steps_per_epoch) == 0:
             run.scheduler.step()
+
+    def _call_before_step(self, named: dict[str, nn.Parameter]) -> None:
+        """Call it, and notice whether it changes anything."""
+        params = list(named.values())
+        if "before_step" not in self.idle:
+            call_before_step(self.run, params)
+            return
+        before = [(p.detach().clone(), None if p.grad is None else p.grad.clone()) for p in params]
+        call_before_step(self.run, params)
+        for param, (value, grad) in zip(params, before, strict=True):
+            after = param.grad
+            same = after is grad or (
+                after is not None and grad is not None and torch.equal(after, grad)
+            )
+            if not same or not torch.equal(param, value):
+                self.idle.discard("before_step")
 
     def _set_initial_sums(self) -> None:
         """Set Adagrad's sums to what the settings say: in float32, 0.1 has been rounded."""

@@ -1,6 +1,7 @@
 """Verdicts on ports: what passes, what fails and where, and what proves nothing."""
 
 import copy
+import inspect
 import random
 import sys
 from collections.abc import Callable
@@ -193,7 +194,7 @@ def test_adam_of_optax_passes_in_single_precision_with_a_note() -> None:
     )
     assert report.verdict == "pass", str(report)
     [note] = report.notes
-    assert note.startswith("optax computes Adam's bias correction, schedules and injected hyperpa")
+    assert note.startswith("optax computes some scalars of the update (a bias correction, a schedu")
 
 
 def chaotic() -> dict[str, Any]:
@@ -859,7 +860,20 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     ),
     "from_torch that doubles": (
         lambda: {"from_torch": lambda t: {"a": t["0.bias"], "b": t["0.bias"]}},
-        "from_torch takes a number twice",
+        r"from_torch uses 0\.bias more than once\. Where torch ties two layers",
+    ),
+    "from_torch of an unknown tensor": (
+        lambda: {"from_torch": lambda t: {"a": t["first.bias"]}},
+        r"from_torch asks for 'first\.bias', which torch's module does not have; its parameters "
+        r"are 0\.weight, 0\.bias, 2\.weight, 2\.bias",
+    ),
+    "a port's loss of each example": (
+        lambda: {"loss": lambda output, y: (output - y) ** 2},
+        r"The port's loss must be a scalar; it has shape \(4, 2\)\. Take its mean or its sum",
+    ),
+    "a network that is no module": (
+        lambda: {"torch_module": jnp.tanh},
+        r"torch_module must be a torch\.nn\.Module; got a ",
     ),
     "unknown precision": (
         lambda: {"precisions": ("float16",)},
@@ -894,3 +908,55 @@ def test_without_torch_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(ImportError, match=r"install jaxdnn\[torch\].*reference_torch.record") as e:
         parity.check_port(**given)
     assert "\n" not in str(e.value)
+
+
+def clipping_to(largest: float) -> dict[str, Any]:
+    return {"torch_before_step": lambda ps: nn.utils.clip_grad_norm_(ps, largest)}
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        (lambda: clipping_to(1e3), "torch_before_step changed no gradient and no parameter"),
+        (
+            lambda: with_scheduler(20) | {"optimizer": optim.sgd(0.1)},
+            "the scheduler changed nothing within these 5 steps",
+        ),
+    ],
+)
+def test_what_had_no_effect_is_noted(given: Callable[[], dict[str, Any]], note: str) -> None:
+    """The port that leaves it out passes, so the report says that it was not put to the test."""
+    report = check(**given(), steps=5)
+    assert report.verdict == "pass"
+    [said] = report.notes
+    assert said.startswith(note)
+
+
+@pytest.mark.parametrize(
+    "given", [lambda: clipping_to(1e-3), lambda: with_scheduler(2) | {"optimizer": optim.sgd(0.1)}]
+)
+def test_what_had_an_effect_is_compared(given: Callable[[], dict[str, Any]]) -> None:
+    report = check(**given(), steps=5)
+    assert report.verdict == "fail"
+    assert not report.notes
+
+
+def test_error_in_single_precision_is_told_in_its_own_unit() -> None:
+    """A multiple of torch's rounding error is no relative error."""
+
+    def half(params: Any, x: Array) -> Array:
+        if x.dtype == jnp.float64:
+            return apply(params, x)
+        return apply(jax.tree.map(lambda p: p.astype(jnp.bfloat16).astype(p.dtype), params), x)
+
+    report = check(apply=half, precisions=("float32",))
+    found = report.first_divergence
+    assert found is not None
+    assert f"{found.error:.1f} times torch's rounding error in float32" in str(found)
+    assert "relative error" not in str(found)
+
+
+def test_torchs_optimiser_for_the_port_is_refused() -> None:
+    """Unwrapped, since the tests' own type check would come first."""
+    with pytest.raises(ValueError, match="must be the port's, an optax transformation; got a SGD"):
+        inspect.unwrap(parity.check_port)(**arguments(optimizer=sgd(network())))

@@ -154,6 +154,7 @@ def test_states_are_shown_by_their_sizes() -> None:
         ("two-layer-net", {"learning_rate": 1.0}, "two-layer-net has no setting learning_rate"),
         ("two-layer-net", {"epochs": 0}, "epochs must be"),
         ("two-layer-net", {"seed": -1}, "seed must be"),
+        ("momentum-sgd", {"batches": 7}, "batches must divide the 500 samples"),
     ],
 )
 def test_what_cannot_be_run_is_one_sentence(
@@ -164,5 +165,8 @@ def test_what_cannot_be_run_is_one_sentence(
 
 
 def test_workflow_without_losses_has_no_figure() -> None:
+    result = jaxdnn.run("autograd")
     with pytest.raises(ValueError, match="autograd has no losses to draw"):
-        jaxdnn.run("autograd").figure()
+        result.figure()
+    with pytest.raises(ValueError, match="autograd trains nothing, so it has no losses"):
+        result.losses  # noqa: B018

@@ -59,12 +59,15 @@ def test_run_on_digits_is_torchs(
     workflow_id: str, reference: ModuleType, seed: int, given: dict[str, Any]
 ) -> None:
     settings: dict[str, Any] = {"epochs": 3, "batch_size": 32, "lr": 0.05}
+    settings |= {"weight_decay": 0.01, "initial_scale": 1.25}
     config = catalogue.report(workflow_id).Config(**settings)
     result = execute.execute(workflow_id, Request(0, config, FEW, torch_seed=seed))
     jax.effects_barrier()
+    assert result.to_dict()["config"]["torch_seed"] == seed  # so that the run can be repeated
+    assert f"seed=0, torch_seed={seed}, " in repr(result)
 
     torch.manual_seed(seed)
-    module = reference.init()
+    module = reference.init(reference.Config(**settings))
     orders = []
     for _ in range(3):  # a pass over each loader in every epoch, as the document's loop makes
         indices = TensorDataset(torch.arange(100))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxdnn.errors import ConfigError
-from jaxdnn.workflows import lenet, mnist_dnn, tabular_dnn
+from jaxdnn.workflows import lenet, mnist_dnn, tabular_dnn, two_layer_net
 from jaxdnn.workflows.config import Real, hyperparameters
 
 
@@ -64,3 +64,11 @@ def test_no_mini_batches_or_batches_of_at_least_one_row() -> None:
     assert tabular_dnn.Config().batch_size is None
     with pytest.raises(ConfigError, match="batch_size must be a whole number of at least 1"):
         tabular_dnn.Config(batch_size=0)
+
+
+def test_word_for_a_boolean_is_refused() -> None:
+    """Set behind the tests' own type check, which users do not have."""
+    config = two_layer_net.Config()
+    object.__setattr__(config, "as_printed", "no")
+    with pytest.raises(ConfigError, match="as_printed must be True or False; got 'no'"):
+        config.__post_init__()  # type: ignore[attr-defined]

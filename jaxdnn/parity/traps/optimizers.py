@@ -87,8 +87,8 @@ TRAPS: dict[str, Trap] = {
     "adamw-default-decay": Trap(
         "optimizer",
         "AdamW decays by 1e-2 by default, optax.adamw by 1e-4",
-        "w = 1e-2",
-        "w = 1e-4",
+        "weight_decay = 1e-2",
+        "weight_decay = 1e-4",
         "optax.adamw(..., weight_decay=1e-2)",
     ),
     "adam-epsilon": Trap(

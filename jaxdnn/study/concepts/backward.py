@@ -1,6 +1,6 @@
 """`value_and_grad`: a function in, a function out; it returns the loss and its gradient.
 
-There is no graph to keep or to free: the program is traced, transformed and compiled.
+There is no graph to keep or to free: the function is traced and transformed.
 """
 
 import jax

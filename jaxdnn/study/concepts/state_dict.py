@@ -1,4 +1,4 @@
-"""the parameters: they have been data all along.
+"""the parameters, and what else is state: they have been data all along.
 
 `to_torch` gives them torch's names and layout, in which a linear weight is (out, in).
 """

@@ -1,4 +1,6 @@
-"""flax nnx: the module holds its parameters, as in torch; `nnx.grad` takes it apart and together.
+"""flax nnx: the module holds its parameters, as in torch.
+
+`nnx.grad` takes it apart and puts it back together.
 
 It reads like torch. The state is there all the same: `nnx.split` shows it as a pytree.
 """

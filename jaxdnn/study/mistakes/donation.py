@@ -1,7 +1,7 @@
 """Reading a donated buffer: donation gives an argument's memory to the result.
 
-It halves the memory of a training step. The old value is gone, and whoever still holds it gets an
-error.
+It saves the second copy of parameters and optimiser state. The old value is gone, and whoever still
+holds it gets an error.
 """
 
 from functools import partial
