@@ -229,6 +229,8 @@ def _scale_losses(axes: Axes, losses: Sequence[np.ndarray]) -> None:
 _COLOURS = (("#9ecae1", "#08519c"), ("#fdae6b", "#a63603"), ("#a1d99b", "#006d2c"))
 _MORE_COLOURS = ("#756bb1", "#636363")
 _LARGEST = 1e38
+_SHORTEST_MEAN = 5
+"""Steps; the mean of fewer is as rough as the curve."""
 
 
 def _draw_panel(
@@ -254,7 +256,7 @@ def _draw_panel(
         places = (panel.steps_before.get(name, 0) + np.arange(1, len(values) + 1)) / per_epoch
         first, last = min(first, places[0]), max(last, places[-1])
         window = len(values) // 50
-        if window < 2 or not _is_rough(values, logarithmic=logarithmic):
+        if window < _SHORTEST_MEAN or not _is_rough(values, logarithmic=logarithmic):
             axes.plot(places, values, color=strong, label=name)
             continue
         axes.plot(places, values, color=faint, linewidth=0.6)
