@@ -246,7 +246,7 @@ def remarks(evidence: Evidence) -> Iterator[str]:
                 listed = ", ".join(map(str, still[:8])) + (", …" if len(still) > 8 else "")
                 yield (
                     f"{len(still)} of {mask.shape[axis]} {what} of {name} had no gradient in any "
-                    f"step and remain unproved: {listed}"
+                    f"step, so nothing shows that they are trained alike: {listed}"
                 )
 
 
