@@ -40,6 +40,10 @@ mnist.load = lambda *_, **__: (few, "a test")
 """
 
 
+IN_A_NOTEBOOK = pytest.mark.slow
+"""A kernel of its own compiles every workflow anew."""
+
+
 @pytest.fixture(scope="module")
 def cells(clean_environment: dict[str, str]) -> dict[str, nbformat.NotebookNode]:
     """The executed cells: one for each workflow, and the lesson as it is advertised."""
@@ -57,6 +61,7 @@ def cells(clean_environment: dict[str, str]) -> dict[str, nbformat.NotebookNode]
     return dict(zip(sources, notebook.cells, strict=True))
 
 
+@IN_A_NOTEBOOK
 def test_every_workflow_shows_a_table_and_a_picture(
     cells: dict[str, nbformat.NotebookNode],
 ) -> None:
@@ -74,6 +79,7 @@ def test_every_workflow_shows_a_table_and_a_picture(
         assert not [o for o in outputs if o.output_type == "stream"], "warnings or noise"
 
 
+@IN_A_NOTEBOOK
 def test_bar_moves_to_its_end(cells: dict[str, nbformat.NotebookNode]) -> None:
     for workflow_id in ("mnist-dnn", "lenet"):
         outputs = cells[workflow_id].outputs
@@ -82,6 +88,7 @@ def test_bar_moves_to_its_end(cells: dict[str, nbformat.NotebookNode]) -> None:
         assert "test accuracy" in bar
 
 
+@IN_A_NOTEBOOK
 def test_documents_figures_are_beside_the_computed_ones(
     cells: dict[str, nbformat.NotebookNode],
 ) -> None:
@@ -93,6 +100,7 @@ def test_documents_figures_are_beside_the_computed_ones(
     assert "epoch  2  loss    1.4400  gradient 2.4000" in page
 
 
+@IN_A_NOTEBOOK
 def test_lesson_and_figure_are_small_to_look_at(cells: dict[str, nbformat.NotebookNode]) -> None:
     text = cells["lesson"].outputs[-1].data["text/plain"]
     assert "TrainState(61,706 parameters in 10 arrays)" in text
