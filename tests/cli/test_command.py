@@ -574,7 +574,8 @@ def test_real_run_of_the_installed_command(mnist_data: MNIST, tmp_path: Path) ->
     assert result["losses"][0] == pytest.approx(np.log(10), abs=0.05)
     assert np.mean(result["losses"][-100:]) < 0.4
     assert result["curves"] == {"mini-batches": result["losses"]}
-    assert result["figures"] == {"mnist_dnn.test_accuracy": {"value": result["test_accuracy"]}}
+    assert result["figures"]["mnist_dnn.test_accuracy"] == {"value": result["test_accuracy"]}
+    assert result["figures"]["mnist_dnn.parameters"]["net.1.weight"] == [512, 784]
     assert result["test_accuracy_by_epoch"] == [result["test_accuracy"]]
     assert result["test_accuracy"] > 0.9
     assert result["samples"] == 60_000

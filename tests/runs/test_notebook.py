@@ -162,7 +162,11 @@ def test_states_are_shown_by_their_sizes() -> None:
         ("two-layer-net", {"learning_rate": 1.0}, "two-layer-net has no setting learning_rate"),
         ("two-layer-net", {"epochs": 0}, "epochs must be"),
         ("two-layer-net", {"seed": -1}, "seed must be"),
-        ("momentum-sgd", {"batches": 7}, "batches must divide the 500 samples"),
+        (
+            "momentum-sgd",
+            {"batches": 7, "as_printed": False},
+            "batches must divide the 500 samples",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_one_sentence(
