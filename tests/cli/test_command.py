@@ -584,7 +584,7 @@ def test_real_run_of_the_installed_command(mnist_data: MNIST, tmp_path: Path) ->
     assert result["precision"] == "float32"
 
     height, width, _ = (picture := matplotlib.image.imread(tmp_path / "mnist-dnn.png")).shape
-    assert (width, height) == (1050, 630)
+    assert (width, height) == (1050, 660)
     assert len(np.unique(picture.reshape(-1, 4), axis=0)) > 50
 
     model = reference.init()
