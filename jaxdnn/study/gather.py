@@ -1,7 +1,6 @@
 """What the pages show, measured: runs in both frameworks, losses side by side, parameters.
 
-`workflow` gathers everything about one workflow, as JSON types; the page is drawn from that, and it
-is written beside the page.
+All of it as JSON types: `jaxdnn.study.site` draws a page from them, and writes them beside it.
 """
 
 import importlib
@@ -21,7 +20,6 @@ from jaxdnn.data.mnist import MNIST
 from jaxdnn.parity.port import State, take_step
 from jaxdnn.parity.runner import precision
 from jaxdnn.runs import catalogue, documented, execute
-from jaxdnn.runs.workflow import Request
 from jaxdnn.verification.cases import CASES
 from jaxdnn.verification.sides import Case, TorchSide
 
@@ -52,10 +50,7 @@ def run(workflow_id: str, data: MNIST | None = None) -> dict[str, Any]:
     Returns:
       What ``jaxdnn run --json`` writes, without the losses.
     """
-    report = catalogue.report(workflow_id)
-    given, source = (data, "MNIST") if data is not None else report.Inputs().load(report.SEED)
-    request = Request(report.SEED, report.Config(), given, source)
-    result = execute.execute(workflow_id, request).to_dict()
+    result = execute.run_as_documented(workflow_id, data).to_dict()
     for name in ("losses", "curves", "printed_figures", "compile_seconds", "train_seconds"):
         result.pop(name, None)
     return result
@@ -143,12 +138,9 @@ def losses(row: str, data: MNIST | None = None, *, steps: int = STEPS) -> dict[s
 
 
 def _torch_losses(side: TorchSide, dtype: str) -> np.ndarray:
-    import torch
+    from reference_torch.study import losses
 
-    stepper = side.stepper()
-    stepper.cast(getattr(torch, dtype))
-    observed = (stepper.step(batch, number) for number, batch in enumerate(side.batches))
-    return np.array([step["loss"] for step in observed], np.float64)
+    return losses.train(side.stepper(), side.batches, dtype)
 
 
 def _jax_losses(case: Case, side: TorchSide, dtype: str) -> np.ndarray:

@@ -36,9 +36,7 @@ def compute(workflow: str) -> Figures:
 
 
 def _autograd() -> Figures:
-    one, two, three = (torch.tensor(float(number)) for number in (1, 2, 3))
-    ones = torch.ones(2, 2)
-    dx, dw, db = autograd.line_gradients(one, two, three)
+    one, two, ones = torch.tensor(1.0), torch.tensor(2.0), torch.ones(2, 2)
     return {
         "autograd.power": {"grad": autograd.power_gradient(one)},
         "autograd.sigmoid_cross_entropy": {
@@ -48,7 +46,6 @@ def _autograd() -> Figures:
             "z": autograd.mean_of_squares(ones),
             "grad_each": autograd.mean_of_squares_gradient(ones)[0, 0],
         },
-        "autograd.linear_node": {"dx": dx, "dw": dw, "db": db},
     }
 
 
@@ -88,11 +85,10 @@ def _momentum_sgd() -> Figures:
     samples, model = lesson.data(420), lesson.init(420)
     weight = model.linear1.weight
     loss = lesson.criterion(model(samples.inputs), samples.labels)
-    loss.backward(retain_graph=True)
-    assert weight.grad is not None
-    gradient = weight.grad.clone()
-    loss.backward()  # the document's second pass adds to the first one's gradient
-    accumulated = weight.grad
+    gradient, accumulated = (
+        lesson.accumulated_gradients(model, samples, passes=passes)["linear1.weight"]
+        for passes in (1, 2)  # the document's second pass adds to the first one's gradient
+    )
     lesson.gradient_step(weight, accumulated, lr=config.plain_lr)
     stepped, v = weight.detach().clone(), torch.zeros_like(weight)
     for _ in range(4):  # as often as the document ran the cell
@@ -105,8 +101,8 @@ def _momentum_sgd() -> Figures:
         "momentum_sgd.first_loss": {"value": loss},
         "momentum_sgd.linear1_grad": {"rows": gradient, "shape": list(gradient.shape)},
         "momentum_sgd.second_backward": {"shape": list(accumulated.shape)},
-        "momentum_sgd.linear1_weight_after_gd": {"rows": stepped, "shape": list(stepped.shape)},
-        "momentum_sgd.linear1_weight_after_momentum": {"rows": weight, "shape": list(weight.shape)},
+        "momentum_sgd.linear1_weight_after_gd": {"rows": stepped},
+        "momentum_sgd.linear1_weight_after_momentum": {"rows": weight},
         "momentum_sgd.optimizer": {
             "loss_before_step_17": losses[-1],
             "linear1_weight_row0_first10_after_step_17": network.linear1.weight[0, :10],
