@@ -46,10 +46,9 @@ def run(options: Study, interruption: Interruption) -> None:
         raise ConfigError("Give the folder of the pages with --out, or a file with --record.")
     if options.data_dir is not None and options.record is None:
         raise ConfigError("--data-dir is for --record; the pages read no data.")
-    # The pages show the CPU's numbers, on any machine, and the sharded step needs two devices.
-    count = "--xla_force_host_platform_device_count"
-    if options.record is not None and count not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
+    # The pages show the CPU's numbers, on any machine; a recording has the sharded step's, too.
+    if options.record is not None:
+        startup.two_cpu_devices()
     machine = startup.Machine(device="cpu", compile_cache=options.compile_cache)
     startup.prepare_environment(machine)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads would slow the others down

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Verify", "run"]
 
-_MOST_STEPS = 200
-_MOST_STEPS_OF_DIGITS = 100  # whose steps take ten times as long
-_SAMPLES = 32
 _RECORDED_STEPS = 20
 
 
@@ -92,9 +88,7 @@ def run(options: Verify, interruption: Interruption) -> int:
     console = terminal.console()
     chosen = options.workflows or list(catalogue.WORKFLOWS)
     # The sharded step needs two devices; by default a process has one CPU device.
-    count = "--xla_force_host_platform_device_count"
-    if count not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
+    startup.two_cpu_devices()
     machine = startup.Machine(device=options.device, compile_cache=options.compile_cache)
     startup.prepare_environment(machine)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two processes share a GPU
@@ -231,13 +225,7 @@ def _is_of_digits(task: Task) -> bool:
 
 def _prepare(parent: int, workers: int) -> None:
     """Initialise a worker: pin it to its own cores, and exit when the parent exits."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    startup.end_with(parent)
     if hasattr(os, "sched_setaffinity"):
         # Workers that share cores would wait for each other's threads.
         cores = sorted(os.sched_getaffinity(0))
@@ -262,8 +250,7 @@ def _do(task: Task, options: Verify) -> Any:
         name,
         data=mnist.load(options.data_dir)[0] if needs_mnist else None,
         precisions=both if options.precision == "all" else (options.precision,),
-        steps=options.steps or (_MOST_STEPS_OF_DIGITS if of_digits else _MOST_STEPS),
-        samples=_SAMPLES,
+        steps=options.steps,
         recording=options.replay,
         with_forms=with_forms,
     )

@@ -163,19 +163,13 @@ def _torch_start(
     In every epoch torch passes over the shuffled training set and over the test set, and a pass
     over a loader advances the generator even where nothing is shuffled.
     """
-    samples = len(data.train_labels)
-    if (total := config.epochs * samples) > 10**8:
-        raise ConfigError(
-            f"with a torch seed, epochs times images must be at most 10**8; got {total:,}."
-        )
     generator = torch_compat.Generator(seed)
     like = jax.eval_shape(lambda: classifier.init(jax.random.key(0), config).params)
     params = torch_compat.initial_params(generator, like)
     params = jax.tree.map(lambda leaf: config.initial_scale * leaf, params)
-    permutations = np.empty((config.epochs, samples), np.int32)
-    for permutation in permutations:
-        permutation[:] = generator.loader_order(samples, shuffle=True)
-        generator.loader_order(len(data.test_labels), shuffle=False)
+    permutations = generator.loader_orders(
+        config.epochs, len(data.train_labels), then=len(data.test_labels)
+    )
     state = TrainState(params, classifier.optimizer(config).init(params))
     return jnp.asarray(permutations), state
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Entry", "Figure", "compare", "count", "entries"]
+__all__ = ["Entry", "Figure", "compare", "count", "entries", "numbers"]
 
 # The keys of an entry that describe its figures; all other keys are figures.
 _DESCRIPTIONS = frozenset(
@@ -136,7 +136,7 @@ def count(family: str) -> tuple[int, int]:
       (17, 18)
     """
     chosen = [entry for name, entry in entries().items() if name.partition(".")[0] == family]
-    sizes = [sum(len(list(_numbers(value))) for value in e.figures.values()) for e in chosen]
+    sizes = [sum(len(list(numbers(value))) for value in e.figures.values()) for e in chosen]
     reachable = sum(size for size, entry in zip(sizes, chosen, strict=True) if entry.reachable)
     return reachable, sum(sizes)
 
@@ -163,9 +163,9 @@ def compare(figures: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
                 continue
             computed = _like(printed, figures[name][key])
             rounded = _round(computed, printed, entry)
-            numbers = list(zip(*map(_numbers, (printed, rounded, computed)), strict=True))
-            reproduced = [abs(p - r) <= entry.tolerance for p, r, _ in numbers]
-            near = [abs(p - c) <= _half_digit(p, entry) + entry.rounding for p, _, c in numbers]
+            triples = list(zip(*map(numbers, (printed, rounded, computed)), strict=True))
+            reproduced = [abs(p - r) <= entry.tolerance for p, r, _ in triples]
+            near = [abs(p - c) <= _half_digit(p, entry) + entry.rounding for p, _, c in triples]
             within = sum(near) - sum(reproduced) if entry.rounding else 0
             compared.append(
                 Figure(
@@ -174,7 +174,7 @@ def compare(figures: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
                     entry.places[key],
                     printed,
                     rounded,
-                    len(numbers),
+                    len(triples),
                     sum(reproduced),
                     within,
                     entry.reachable,
@@ -209,9 +209,10 @@ def _half_digit(printed: float | int, entry: Entry) -> float:
     return 0.5 * 10.0 ** (np.floor(np.log10(abs(printed))) - entry.significant + 1)
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def numbers(value: Any) -> Iterator[Any]:
+    """The numbers of a nested list, in order; or the number itself."""
     if isinstance(value, list):
         for item in value:
-            yield from _numbers(item)
+            yield from numbers(item)
     else:
         yield value

@@ -10,7 +10,7 @@ from jaxdnn.runs.result import Result
 from jaxdnn.runs.workflow import NoInputs, Report, Request
 from jaxdnn.runtime.progress import is_watched, progress_bar
 
-__all__ = ["execute", "run"]
+__all__ = ["execute", "run", "run_as_documented"]
 
 
 def execute(workflow_id: str, request: Request) -> Result:
@@ -27,6 +27,18 @@ def execute(workflow_id: str, request: Request) -> Result:
         torch_seed=request.torch_seed,
         as_documented=_is_documented(report, request),
     )
+
+
+def run_as_documented(workflow_id: str, data: Any = None) -> Result:
+    """Run a workflow with its document's settings.
+
+    Args:
+      workflow_id: a key of `jaxdnn.runs.catalogue.WORKFLOWS`.
+      data: MNIST, if it is loaded already; by default what the workflow reads.
+    """
+    report = catalogue.report(workflow_id)
+    given, source = (data, "MNIST") if data is not None else report.Inputs().load(report.SEED)
+    return execute(workflow_id, Request(report.SEED, report.Config(), given, source))
 
 
 def run(

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxdnn.runs import documented
 
-__all__ = ["Row", "epoch_lines", "full_lines", "rows"]
+__all__ = ["Row", "epoch_lines", "full_lines", "number_text", "rows"]
 
 _BRIEF = 3
 """Most numbers of a list that a cell shows without an ellipsis."""
@@ -134,25 +134,25 @@ def _verdict(figure: documented.Figure) -> str:
 
 def _first(value: Any) -> str:
     """As in `_brief`, but of many numbers the first one only, so that two columns fit."""
-    numbers = list(_flat(value))
-    return f"{_number(numbers[0])} ..." if len(numbers) > _BRIEF else _brief(value)
+    numbers = list(documented.numbers(value))
+    return f"{number_text(numbers[0])} ..." if len(numbers) > _BRIEF else _brief(value)
 
 
 def _brief(value: Any) -> str:
     """Few numbers as they are; of more, the shape and both ends, as torch cuts a tensor."""
     if not isinstance(value, list):
-        return _number(value)
-    numbers = list(_flat(value))
+        return number_text(value)
+    numbers = list(documented.numbers(value))
     if numbers and all(type(number) is int for number in numbers) and numbers == value:
         return f"({', '.join(map(str, numbers))})" if len(numbers) <= 2 * _BRIEF else _ends(numbers)
     if len(numbers) <= _BRIEF:
-        return " ".join(map(_number, numbers))
+        return " ".join(map(number_text, numbers))
     shape = _shape(value)
     return (f"{shape}: " if shape else "") + _ends(numbers)
 
 
 def _ends(numbers: list[Any]) -> str:
-    return f"{_number(numbers[0])} {_number(numbers[1])} ... {_number(numbers[-1])}"
+    return f"{number_text(numbers[0])} {number_text(numbers[1])} ... {number_text(numbers[-1])}"
 
 
 def _shape(value: list[Any]) -> str:
@@ -164,15 +164,13 @@ def _shape(value: list[Any]) -> str:
     return " x ".join(map(str, shape)) if len(shape) > 1 else ""
 
 
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _flat(item)
-    else:
-        yield value
+def number_text(value: Any) -> str:
+    """A number as the tables show it.
 
-
-def _number(value: Any) -> str:
+    Example:
+      >>> number_text(0.25), number_text(1 / 3), number_text(9.3e-16), number_text(True)
+      ('0.25', '0.333333', '9.3e-16', 'True')
+    """
     if isinstance(value, float):
         return f"{value:.10g}" if value == round(value, 10) else f"{value:.6g}"
     return str(value)
@@ -184,10 +182,10 @@ def _lines(value: Any, printed: Any) -> Iterator[str]:
         for row, printed_row in zip(value, printed, strict=False):
             yield from _lines(row, printed_row)
         return
-    numbers = list(zip(_flat(value), _flat(printed), strict=False))
+    numbers = list(zip(*map(documented.numbers, (value, printed)), strict=False))
     for start in range(0, len(numbers), _A_LINE):
         cells = (
-            f"{_number(number):>11}{' ' if number == wanted else '*'}"
+            f"{number_text(number):>11}{' ' if number == wanted else '*'}"
             for number, wanted in numbers[start : start + _A_LINE]
         )
         yield " ".join(cells).rstrip()

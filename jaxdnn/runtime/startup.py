@@ -6,6 +6,7 @@ They have to be made before JAX initialises a device.
 import os
 import socket
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Machine",
     "Processes",
+    "end_with",
     "many_processes",
     "prepare_environment",
     "start",
     "start_processes",
+    "two_cpu_devices",
 ]
 
 Device = Literal["auto", "cpu", "gpu"]
@@ -170,6 +173,28 @@ def start_processes(processes: Processes, machine: Machine) -> "Mesh | None":
         _join(processes)
     _check(machine)
     return sharding.data_mesh() if many or processes.data_parallel else None
+
+
+def two_cpu_devices() -> None:
+    """Give JAX two simulated CPU devices, which a sharded step needs, unless a number is set."""
+    count = "--xla_force_host_platform_device_count"
+    if count not in os.environ.get("XLA_FLAGS", ""):
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {count}=2".strip()
+
+
+def end_with(parent: int) -> None:
+    """Make this worker process exit when its parent does, which an interruption ends at once.
+
+    Args:
+      parent: the parent's process number.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def many_processes() -> bool:

@@ -5,19 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-__all__ = ["count", "flatten", "linked", "resolve", "text"]
+from jaxdnn.runs.tables import number_text
 
-
-def text(value: Any) -> str:
-    """A number as the pages show it.
-
-    Example:
-      >>> text(0.25), text(1 / 3), text(9.3e-16), text(True), text(60000)
-      ('0.25', '0.333333', '9.3e-16', 'True', '60000')
-    """
-    if isinstance(value, float):
-        return f"{value:.10g}" if value == round(value, 10) else f"{value:.6g}"
-    return str(value)
+__all__ = ["flatten", "linked", "resolve"]
 
 
 def resolve(document: Any, pointer: str) -> Any:
@@ -44,7 +34,11 @@ def flatten(document: Any, pointer: str) -> Iterator[tuple[str, Any]]:
 
 
 def linked(
-    document: Any, pointer: str, show: Callable[[Any], str] = text, *, most: int | None = None
+    document: Any,
+    pointer: str,
+    show: Callable[[Any], str] = number_text,
+    *,
+    most: int | None = None,
 ) -> Markup:
     """The numbers at a pointer as ``data`` elements, which say where in the JSON they are.
 
@@ -65,8 +59,3 @@ def linked(
     if len(shown) < len(found):
         parts.append(Markup("…"))
     return Markup(" ").join(parts)
-
-
-def count(value: Any) -> int:
-    """How many numbers a value holds."""
-    return sum(map(count, value)) if isinstance(value, list) else 1

@@ -176,9 +176,8 @@ def _others(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
                 continue
             escaped = "/".join(part.replace("~", "~0").replace("/", "~1") for part in (entry, name))
             pointer = f"/run/result/figures/{escaped}"
-            found.append(
-                {"entry": entry, "name": name, "pointer": pointer, "size": numbers.count(value)}
-            )
+            size = len(list(documented.numbers(value)))
+            found.append({"entry": entry, "name": name, "pointer": pointer, "size": size})
     return found
 
 

@@ -24,9 +24,6 @@ from jaxdnn.verification.cases import CASES
 
 __all__ = ["load", "record", "versions"]
 
-_STEPS, _STEPS_OF_DIGITS = 200, 100  # as ``jaxdnn verify`` compares by default
-_SAMPLES = 32
-
 
 @cache
 def load() -> Mapping[str, Any]:
@@ -85,9 +82,7 @@ def record(
     torch_figures["mnist-dnn"] = _torch_digits(data)
     for row, case in CASES.items():
         on_part(f"parity of {case.workflow}, {row}")
-        steps = _STEPS_OF_DIGITS if case.needs_mnist else _STEPS
-        outcome = verify.verify_case(row, data=data, steps=steps, samples=_SAMPLES)
-        outcomes.append(_outcome(outcome))
+        outcomes.append(_outcome(verify.verify_case(row, data=data)))
     outcomes.append(_outcome(verify.verify_data_loading()))
     on_part("the examples in torch")
     programs = [concept.torch for concept in examples.pairs()]

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +24,7 @@ import jinja2
 import jaxdnn
 from jaxdnn.errors import ConfigError
 from jaxdnn.runs import catalogue
+from jaxdnn.runtime import startup
 from jaxdnn.study import examples, gather, pages, recording
 
 __all__ = ["MEASURED", "PAGES", "Built", "build", "check_folder"]
@@ -166,7 +166,7 @@ def _measure(
             on_part(name)
     else:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _end_with, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(workers, context, startup.end_with, (os.getpid(),)) as pool:
             futures = {name: pool.submit(task) for name, task in tasks.items()}
             for name, future in futures.items():
                 found[name] = future.result()
@@ -175,17 +175,6 @@ def _measure(
         recorded = recording.load()
         found["parity"] = {"parity": recorded["parity"], "recorded": _recorded()}
     return found
-
-
-def _end_with(parent: int) -> None:
-    """Initialise a worker: exit when the parent exits, which an interruption ends at once."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def workflow(workflow_id: str) -> dict[str, Any]:

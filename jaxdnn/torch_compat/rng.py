@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt64
+from jaxtyping import Float32, Int32, Int64, UInt64
 
 from jaxdnn.errors import ConfigError
 from jaxdnn.torch_compat.cephes import fused_multiply_add, log, sine_and_cosine
@@ -265,6 +265,35 @@ class Generator:
         if explicit_generator:
             return self.randperm(n)
         return Generator(int(self._long_words(1)[0]) % 2**63).randperm(n)
+
+    def loader_orders(
+        self, epochs: int, n: int, *, then: int | None = None
+    ) -> Int32[np.ndarray, "epochs n"]:
+        """The permutations of several shuffled passes over a loader.
+
+        Args:
+          epochs: the number of passes.
+          n: the number of samples.
+          then: the number of samples of another loader that is passed over in order after each,
+            such as the test set's, which advances the generator, too.
+
+        Raises:
+          ConfigError: the permutations are too many to be held in memory, or ``n`` is 0.
+
+        Example:
+          >>> Generator(0).loader_orders(2, 5).shape
+          (2, 5)
+        """
+        if (total := epochs * n) > 10**8:
+            raise ConfigError(
+                f"with a torch seed, epochs times samples must be at most 10**8; got {total:,}."
+            )
+        orders = np.empty((epochs, n), np.int32)
+        for order in orders:
+            order[:] = self.loader_order(n, shuffle=True)
+            if then is not None:
+                self.loader_order(then, shuffle=False)
+        return orders
 
     def _long_words(self, count: int) -> UInt64[np.ndarray, " count"]:
         """The next 64-bit integers, each from two 32-bit integers, high half first."""

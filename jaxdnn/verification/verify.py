@@ -18,9 +18,8 @@ from jaxdnn.parity.report import Report, Tier, Verdict
 from jaxdnn.parity.source import Source
 from jaxdnn.parity.stepwise import TOLERANCE
 from jaxdnn.runs import catalogue, documented
-from jaxdnn.runs.execute import execute
+from jaxdnn.runs.execute import run_as_documented
 from jaxdnn.runs.reports.data_loading import SEED
-from jaxdnn.runs.workflow import Request
 from jaxdnn.verification import transforms
 from jaxdnn.verification.cases import CASES
 from jaxdnn.verification.sides import TorchSide
@@ -35,6 +34,9 @@ __all__ = [
     "verify_data_loading",
     "verify_figures",
 ]
+
+_STEPS = 200
+_STEPS_OF_DIGITS = 100  # which take ten times as long
 
 _TRANSFORMED_STEPS = 2
 """Two, since the second step uses what the first one left in the optimiser."""
@@ -123,7 +125,7 @@ def verify_case(
     *,
     data: MNIST | None = None,
     precisions: Sequence[str] = ("float64", "float32"),
-    steps: int = 500,
+    steps: int | None = None,
     samples: int = 32,
     recording: Path | None = None,
     with_forms: bool = True,
@@ -134,7 +136,7 @@ def verify_case(
       row: a name in `jaxdnn.verification.cases.CASES`.
       data: MNIST, for the rows that need it.
       precisions: which of ``"float64"`` and ``"float32"`` decide.
-      steps: at most this many.
+      steps: at most this many; by default 200, and 100 of those on MNIST.
       samples: how many float32 states to compare.
       recording: a file that `record` wrote, to be used instead of torch.
       with_forms: whether the transforms of the step are compared.
@@ -144,6 +146,8 @@ def verify_case(
     """
     began = time.perf_counter()
     case = CASES[row]
+    if steps is None:
+        steps = _STEPS_OF_DIGITS if case.needs_mnist else _STEPS
     port = case.port()
     if recording is not None:
         torch_run = source.recording(recording, name=row, steps=steps)
@@ -224,9 +228,7 @@ def verify_figures(workflow_id: str, data: MNIST | None) -> Figures:
       The counts.
     """
     began = time.perf_counter()
-    report = catalogue.report(workflow_id)
-    given, source = (data, "MNIST") if data else report.Inputs().load(report.SEED)
-    result = execute(workflow_id, Request(report.SEED, report.Config(), given, source))
+    result = run_as_documented(workflow_id, data)
     figures = documented.compare(result.figures)
     reachable, printed = documented.count(catalogue.WORKFLOWS[workflow_id].family)
     reproduced = int(sum(f.reproduced + f.within_rounding for f in figures if f.reachable))

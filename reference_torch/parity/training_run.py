@@ -339,7 +339,7 @@ class _ModuleStepper:
                 return
             self.accumulated = {}
         self._call_before_step(named)
-        if _hyperparameters(run.optimizer) != self.hyperparameters:
+        if "scheduler" in self.idle and _hyperparameters(run.optimizer) != self.hyperparameters:
             self.idle.discard("scheduler")
         try:
             run.optimizer.step()

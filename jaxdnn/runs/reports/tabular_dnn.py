@@ -105,12 +105,7 @@ def run(request: Request) -> Result:
     steps = 1 if config.batch_size is None else -(-rows // config.batch_size)
     shuffles: Array | np.ndarray = jax.random.key(seed)
     if request.torch_seed is not None and config.batch_size is not None:
-        if (total := config.epochs * rows) > 10**8:
-            raise ConfigError(
-                f"with a torch seed, epochs times rows must be at most 10**8; got {total:,}."
-            )
-        orders = [generator.loader_order(rows, shuffle=True) for _ in range(config.epochs)]
-        shuffles = np.array(orders, np.int32)
+        shuffles = generator.loader_orders(config.epochs, rows)
     on_one_batch = {
         "bce_after_sigmoid": jax.jit(loss)(params, *map(jnp.asarray, parts[:2])),
         "bce_with_logits": jax.jit(loss_from_logits)(params, *map(jnp.asarray, parts[:2])),
