@@ -160,7 +160,7 @@ def from_flax(module: Any, input_shape: tuple[int, ...]) -> Model:
     """
 
     def init(key: Key[Array, ""]) -> Params:
-        example = jax.ShapeDtypeStruct((1, *input_shape), float)
+        example = jax.ShapeDtypeStruct((1, *input_shape), jnp.result_type(float))
         params = jax.eval_shape(module.init, key, example)["params"]
         return torch_default_init(key, jax.tree.map(lambda leaf: leaf.shape, params))
 
