@@ -57,5 +57,7 @@ def browser() -> Iterator[webdriver.Chrome]:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         chrome = webdriver.Chrome(options, Service(driver))
         chrome.set_page_load_timeout(60)
+        # A page without the focus, as a headless window's may be, gets no focus events.
+        chrome.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         yield chrome
         chrome.quit()
