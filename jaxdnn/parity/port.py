@@ -1,6 +1,7 @@
 """A JAX port of a torch training run, and its training step as a pure function."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,16 @@ from jaxtyping import Array, Float, PyTree
 from jaxdnn import torch_compat
 from jaxdnn.training import StepInfo
 
-__all__ = ["Arrays", "Batch", "Port", "State", "named_batch", "predict", "take_step"]
+__all__ = [
+    "Arrays",
+    "Batch",
+    "Port",
+    "State",
+    "activations_of",
+    "named_batch",
+    "predict",
+    "take_step",
+]
 
 Arrays = dict[str, np.ndarray]
 Batch = tuple[Any, ...]
@@ -88,7 +98,8 @@ def take_step(
 
     def objective(params: PyTree) -> tuple[Array, tuple[Any, Mapping[str, Array]]]:
         output, buffers = predict(port, state._replace(params=params), x)
-        loss = loss_of(output, y)
+        with _noting("loss", output=output, target=y):
+            loss = loss_of(output, y)
         if np.ndim(loss):
             raise ValueError(
                 f"The port's loss must be a scalar; it has shape {np.shape(loss)}. Take its mean "
@@ -97,7 +108,7 @@ def take_step(
         return loss, (output, buffers)
 
     (loss, (output, buffers)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
-    activations = {} if port.activations is None else port.activations(state.params, x)
+    activations = activations_of(port, state.params, x)
     updates, opt_state = port.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     observed = {f"activation/{name}": array for name, array in activations.items()}
@@ -108,8 +119,48 @@ def predict(port: Port, state: State, x: Any) -> tuple[Any, Mapping[str, Array]]
     """The network's output for a batch of inputs, and its buffers afterwards."""
     assert port.apply is not None
     if port.stateful:
-        return port.apply(state.params, state.buffers, x)
-    return port.apply(state.params, x), state.buffers
+        with _noting("apply", params=state.params, buffers=state.buffers, x=x):
+            output, buffers = port.apply(state.params, state.buffers, x)
+        return output, buffers
+    with _noting("apply", params=state.params, x=x):
+        return port.apply(state.params, x), state.buffers
+
+
+def activations_of(port: Port, params: PyTree, x: Any) -> Mapping[str, Array]:
+    """What the port gives as outputs of torch's submodules, by their names."""
+    if port.activations is None:
+        return {}
+    with _noting("activations", params=params, x=x):
+        return port.activations(params, x)
+
+
+class _Bare(str):
+    """Text that a container shows without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+@contextlib.contextmanager
+def _noting(function: str, **arguments: Any) -> Iterator[None]:
+    """Add to an error of a user's function, which may come from deep inside a library, its call."""
+    try:
+        yield
+    except Exception as error:
+        given = ", ".join(f"{name} {_abstract(value)}" for name, value in arguments.items())
+        error.add_note(f"It was raised in the port's {function}, which was called with {given}.")
+        raise
+
+
+def _abstract(tree: PyTree, most: int = 400) -> str:
+    """The types and shapes of a tree, cut to a number of characters."""
+
+    def leaf(array: Any) -> _Bare:
+        shape = ", ".join(map(str, np.shape(array)))
+        return _Bare(f"{getattr(array, 'dtype', type(array).__name__)}[{shape}]")
+
+    text = str(jax.tree.map(leaf, tree))
+    return text if len(text) <= most else f"{text[:most]} ..."
 
 
 def named_batch(batch: Batch) -> Mapping[str, Any]:

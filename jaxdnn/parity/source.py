@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from jaxdnn.errors import CheckpointError
 from jaxdnn.parity.compare import under
-from jaxdnn.parity.port import Arrays, Batch, Port
+from jaxdnn.parity.port import Arrays, Batch, Port, activations_of
 from jaxdnn.parity.runner import precision
 
 if TYPE_CHECKING:
@@ -98,12 +99,11 @@ def live(run: "TorchRun", port: Port) -> Source:
 
 
 def _activation_names(port: Port, initial: Arrays, x: np.ndarray) -> list[str]:
-    assert port.activations is not None
     with precision("float64"):
         params = port.from_torch(under("param/", initial))
         x = np.asarray(x)
         x = x.astype(np.float64) if x.dtype.kind == "f" else x
-        return list(jax.eval_shape(port.activations, params, x))
+        return list(jax.eval_shape(partial(activations_of, port), params, x))
 
 
 def recorded_runs(path: str | Path) -> tuple[str, ...]:

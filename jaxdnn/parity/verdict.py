@@ -199,6 +199,12 @@ def _notes(result: Result) -> Iterator[str]:
             "torch's module is in evaluation mode, so that neither dropout nor the statistics of "
             "batches were compared"
         )
+    if sides.single is None or not sides.exact:
+        missing, other = ("float32", "float64") if sides.single is None else ("float64", "float32")
+        yield (
+            f"{missing} was not compared; code that depends on its input's type may compute "
+            f"something else there than in {other}"
+        )
     if "before_step" in carry.idle:
         yield (
             "torch_before_step changed no gradient and no parameter in these steps, so a port "

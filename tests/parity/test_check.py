@@ -3,6 +3,7 @@
 import copy
 import inspect
 import random
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -894,6 +895,35 @@ def test_what_cannot_be_compared_is_refused(name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+PARAMS = (
+    r"params {'0': {'bias': float64\[4\], 'kernel': float64\[3, 4\]}, "
+    r"'2': {'bias': float64\[2\], 'kernel': float64\[4, 2\]}}"
+)
+
+RAISING: dict[str, tuple[dict[str, Any], str]] = {
+    "apply": ({"apply": lambda params, x: params["fc"]}, rf"{PARAMS}, x float64\[4, 3\]\."),
+    "loss": (
+        {"apply": lambda params, x: (x, 1), "loss": lambda output, y: jnp.mean(output - y)},
+        r"output \(float64\[4, 3\], int\[\]\), target float64\[4, 2\]\.",
+    ),
+    "activations": (
+        {"activations": lambda params, x: {"0": params["fc"]}},
+        rf"{PARAMS}, x float64\[4, 3\]\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("function", RAISING)
+def test_error_of_the_ports_functions_is_told_with_its_call(function: str) -> None:
+    """The error may come from deep inside a library, and be about a wrong argument."""
+    given, called_with = RAISING[function]
+    with pytest.raises((KeyError, TypeError)) as raised:
+        check(**given)
+    note = "\n".join(raised.value.__notes__)
+    says = f"raised in the port's {function}, which was called with {called_with}"
+    assert re.search(says, note), note
+
+
 def test_a_module_in_float64_passes() -> None:
     module = network().double()
     assert check(module).verdict == "pass"
@@ -928,8 +958,13 @@ def test_what_had_no_effect_is_noted(given: Callable[[], dict[str, Any]], note: 
     """The port that leaves it out passes, so the report says that it was not put to the test."""
     report = check(**given(), steps=5)
     assert report.verdict == "pass"
-    [said] = report.notes
-    assert said.startswith(note)
+    assert [said for said in report.notes if said.startswith(note)]
+
+
+@pytest.mark.parametrize(("compared", "missing"), [("float64", "float32"), ("float32", "float64")])
+def test_a_precision_that_was_not_compared_is_noted(compared: str, missing: str) -> None:
+    [said] = check(precisions=(compared,)).notes
+    assert said.startswith(f"{missing} was not compared")
 
 
 @pytest.mark.parametrize(

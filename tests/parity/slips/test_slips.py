@@ -32,7 +32,7 @@ KNOWN = {
     "an integer buffer": "that torch counts where the port does not is a note",
     "a rate after convergence": "that nothing moves any more is a note",
     "a table of small numbers off by 1e-3": "beside a table in float32, 1e-6 is allowed for",
-    "scaled unless in float64": "float64 alone proves nothing about what depends on the type",
+    "scaled unless in float64": "that float32 was not compared is a note",
     "dropout left out, not training": "that the module is not in training mode is a note",
 }
 """What passes today, and why."""
