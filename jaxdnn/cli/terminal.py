@@ -250,15 +250,18 @@ def show_verification(
             found = [[e for e in map(tier.largest, phases) if e is not None] for phases in columns]
             cells = [_error(tier, max(e for _, e in each)) if each else "-" for each in found]
             first = i == 0
+            names = (outcome.workflow, f"  {outcome.title}")
             apart = max(outcome.forms.values(), default=None) if first else None
             table.add_row(
-                f"{outcome.workflow} {outcome.row}" if first else "",
+                names[i],
                 tier.precision,
                 str(tier.steps),
                 *cells,
                 "" if apart is None else _units(apart),
                 outcome.verdict if first else "",
             )
+        if len(outcome.report.tiers) == 1:
+            table.add_row(f"  {outcome.title}")
     # Broken lines on a narrow terminal are better than truncated numbers.
     console.print(table, width=max(console.width, 97))
     console.print(
@@ -269,6 +272,18 @@ def show_verification(
         "\n1e-16.",
         markup=False,
     )
+    resynchronised = [
+        f"{outcome.workflow}, {outcome.title} ({len(tier.resynchronised)} of {tier.steps})"
+        for outcome in outcomes
+        for tier in outcome.report.tiers
+        if tier.resynchronised
+    ]
+    if resynchronised:
+        console.print(
+            "\nSteps after which torch's own runs part by rounding, and JAX goes on from torch's "
+            f"state: {'; '.join(resynchronised)}.",
+            markup=False,
+        )
     if figures:
         console.print()
     for figure in figures:
@@ -278,7 +293,7 @@ def show_verification(
         console.print(f"{text}: {figure.verdict}", markup=False)
     for outcome in outcomes:
         if outcome.verdict != "pass":
-            console.print(f"\n{outcome.workflow} {outcome.row}", markup=False)
+            console.print(f"\n{outcome.workflow}, {outcome.title}", markup=False)
             console.print(str(outcome.report), markup=False)
             for form, apart in outcome.forms.items():
                 console.print(f"jitted and {form}: {apart:.1e} apart", markup=False)

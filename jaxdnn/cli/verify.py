@@ -154,7 +154,7 @@ def _rows(chosen: Sequence[str]) -> list[str]:
 def _record(options: Verify, chosen: Sequence[str], console: "Console") -> int:
     from jaxdnn.data import mnist
     from jaxdnn.verification import verify
-    from jaxdnn.verification.cases import CASES
+    from jaxdnn.verification.cases import CASES, TITLES
 
     rows = _rows(chosen)
     needs_mnist = any(CASES[row].needs_mnist for row in rows)
@@ -165,7 +165,9 @@ def _record(options: Verify, chosen: Sequence[str], console: "Console") -> int:
         data=mnist.load(options.data_dir)[0] if needs_mnist else None,
         steps=options.steps or _RECORDED_STEPS,
         samples=32,
-        on_row=lambda row: console.print(f"recording {CASES[row].workflow} {row}", markup=False),
+        on_row=lambda row: console.print(
+            f"recording {CASES[row].workflow}, {TITLES[row]}", markup=False
+        ),
     )
     size = options.record.stat().st_size / 1e6
     console.print(f"recording of {size:.0f} MB in {options.record}", markup=False)
@@ -266,6 +268,7 @@ def _write(options: Verify, outcomes: list["Outcome"], figures: list["Figures"])
                 {
                     "workflow": outcome.workflow,
                     "row": outcome.row,
+                    "title": outcome.title,
                     "verdict": outcome.verdict,
                     "forms": dict(outcome.forms),
                     "seconds": outcome.seconds,
@@ -279,7 +282,7 @@ def _write(options: Verify, outcomes: list["Outcome"], figures: list["Figures"])
             file.write(json.dumps(contents, allow_nan=False).encode() + b"\n")
     if options.html is not None:
         reports: list[tuple[str | None, Any]] = [
-            (f"{outcome.workflow} {outcome.row}", outcome.report) for outcome in outcomes
+            (f"{outcome.workflow}, {outcome.title}", outcome.report) for outcome in outcomes
         ]
         with write_atomically(options.html) as file:
             file.write(page("jaxdnn beside torch", reports).encode())

@@ -18,6 +18,7 @@ from jaxdnn.runs.catalogue import Workflow
 from jaxdnn.study import curves, examples, gather, numbers, prose, sources
 from jaxdnn.study.examples import Program
 from jaxdnn.study.sources import Block, Module, Row
+from jaxdnn.verification.cases import TITLES
 
 __all__ = ["concepts", "glossary", "index", "mistakes", "parity", "text", "workflow"]
 
@@ -182,15 +183,14 @@ def _others(measured: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _curves(workflow: Workflow, measured: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = text("rows")
     found = []
     for i, (row, data) in enumerate(measured["losses"]["rows"].items()):
         escaped = row.replace("/", "~1")
         found.append(
             {
-                "name": names[row],
+                "name": TITLES[row],
                 "picture": curves.picture(
-                    data, title=f"{workflow.title}, {names[row]}", identifier=f"curve-{i}"
+                    data, title=f"{workflow.title}, {TITLES[row]}", identifier=f"curve-{i}"
                 ),
                 "steps": f"/losses/rows/{escaped}/steps",
                 "float32": f"/losses/rows/{escaped}/float32/largest",
@@ -202,7 +202,6 @@ def _curves(workflow: Workflow, measured: Mapping[str, Any]) -> list[dict[str, A
 
 def _parity_rows(rows: list[dict[str, Any]], pointer: str) -> list[dict[str, Any]]:
     """The rows of the parity table, a line for each precision."""
-    names = text("rows")
     found = []
     for i, row in enumerate(rows):
         for j, tier in enumerate(row["tiers"]):
@@ -213,7 +212,7 @@ def _parity_rows(rows: list[dict[str, Any]], pointer: str) -> list[dict[str, Any
             found.append(
                 {
                     "workflow": row["workflow"],
-                    "name": names[row["row"]] if j == 0 else "",
+                    "name": TITLES[row["row"]] if j == 0 else "",
                     "lines": len(row["tiers"]),
                     "first": j == 0,
                     "precision": tier["precision"],
@@ -276,7 +275,7 @@ def parity(measured: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "parity": _parity_rows(measured["parity"]["rows"], "/parity/rows"),
         "notes": [
-            ({"workflow": row["workflow"], "name": text("rows")[row["row"]]}, note)
+            ({"workflow": row["workflow"], "name": TITLES[row["row"]]}, note)
             for row in measured["parity"]["rows"]
             for note in row["notes"]
         ],

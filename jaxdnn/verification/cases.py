@@ -44,7 +44,7 @@ from jaxdnn.workflows import (
     two_layer_net,
 )
 
-__all__ = ["CASES"]
+__all__ = ["CASES", "TITLES"]
 
 _POINTS = np.array([1, 2, 3], np.float32)
 _ROWS = np.array([[0, 0, 1], [1, 1, 1], [4, 2, 1]], np.float32)
@@ -334,3 +334,29 @@ CASES: Mapping[str, Case] = MappingProxyType(
     }
 )
 """The rows by name: the document's sections."""
+
+TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "W25": "mini-batches of 64",
+        "W29": "mini-batches of 64",
+        "W26": "full batch",
+        "W27": "Adam, full batch",
+        "W28": "Adam, batches of 128",
+        "W01-W06": "every derivative",
+        "W07": "the derivative by hand",
+        "W08": "parabola by autodiff",
+        "W09": "parabola through points",
+        "W10": "one weight fitted",
+        "W11": "one weight as a layer",
+        "W13 printed": "by hand, as printed",
+        "W13 meant": "by hand, as meant",
+        "W14": "by autodiff",
+        "W15": "as a module",
+        "W16 W19 W20": "momentum, full batch",
+        "W20 batches": "momentum, mini-batches",
+        "W21 W22": "draws, shuffles, splits",
+        "W23": "from scratch",
+        "W24": "as a layer under SGD",
+    }
+)
+"""What each row compares, for people; and so for the numbers that are drawn, which have no case."""

@@ -21,7 +21,7 @@ from jaxdnn.runs import catalogue, documented
 from jaxdnn.runs.execute import run_as_documented
 from jaxdnn.runs.reports.data_loading import SEED
 from jaxdnn.verification import transforms
-from jaxdnn.verification.cases import CASES
+from jaxdnn.verification.cases import CASES, TITLES
 from jaxdnn.verification.sides import TorchSide
 from jaxdnn.workflows import data_loading
 
@@ -65,6 +65,11 @@ class Outcome(NamedTuple):
     report: Report
     forms: Mapping[str, float]
     seconds: float
+
+    @property
+    def title(self) -> str:
+        """What the row compares, in a few words."""
+        return TITLES[self.row]
 
     @property
     def verdict(self) -> Verdict:

@@ -8,7 +8,6 @@ import pytest
 import jaxdnn
 from jaxdnn.runs import catalogue
 from jaxdnn.study import examples, gather, pages, sources
-from jaxdnn.verification.cases import CASES
 from tests.test_boundary import OTHER_NAMES
 
 WORKFLOWS = list(catalogue.WORKFLOWS)
@@ -87,10 +86,6 @@ def test_every_workflow_has_notes_and_equations() -> None:
     modules = {workflow.module for workflow in catalogue.WORKFLOWS.values()}
     assert set(pages.text("equations")) == modules
     assert set(pages.text("notes")) - {"about"} == modules
-
-
-def test_every_row_of_the_parity_table_has_a_name() -> None:
-    assert set(CASES) | {"W21 W22"} <= set(pages.text("rows"))
 
 
 def test_the_texts_come_with_the_package() -> None:
