@@ -103,6 +103,38 @@ def test_modules_import_each_other_in_no_circle() -> None:
         visit(name, ())
 
 
+DOORS = {"parity", "verification", "study"}
+"""Rooms that may import `reference_torch`, inside functions."""
+
+
+def packages(path: Path) -> Iterator[tuple[str, bool]]:
+    """Top-level packages that a file imports but for types, and whether inside a function."""
+    todo: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), False)]
+    while todo:
+        node, inside = todo.pop()
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0], inside
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            inside = inside or isinstance(node, ast.FunctionDef)
+            todo += [(child, inside) for child in ast.iter_child_nodes(node)]
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_torch_is_behind_three_doors(room: str) -> None:
+    for path in files(room):
+        found = set(packages(path))
+        assert not {("torch", True), ("torch", False), ("reference_torch", False)} & found, path
+        assert room in DOORS or ("reference_torch", True) not in found, path
+
+
+def test_the_mirror_knows_nothing_of_jax() -> None:
+    for path in (ROOT.parent / "reference_torch").rglob("*.py"):
+        found = {name for name, _ in packages(path)}
+        assert not {"jax", "jaxlib", "flax", "optax", "jaxdnn"} & found, path
+
+
 @pytest.mark.parametrize("package", ["jaxdnn", "reference_torch"])
 def test_every_room_says_what_it_is(package: str) -> None:
     for path in (ROOT.parent / package).rglob("__init__.py"):
