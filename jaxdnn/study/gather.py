@@ -29,6 +29,9 @@ __all__ += ["source", "torch_figures"]
 STEPS = 300
 """Most steps of a pair of loss curves; rounding has parted them by then, if it does at all."""
 
+EPOCH = 938
+"""Those of MNIST's: all batches of 64 of one epoch."""
+
 POINTS = 240
 """Most points of a curve on a page."""
 
@@ -106,13 +109,12 @@ def rows_of(workflow_id: str) -> list[str]:
     return [row for row, case in CASES.items() if trained and case.workflow == workflow_id]
 
 
-def losses(row: str, data: MNIST | None = None, *, steps: int = STEPS) -> dict[str, Any]:
+def losses(row: str, data: MNIST | None = None) -> dict[str, Any]:
     """Train one row of the parity table in both frameworks, on the same batches.
 
     Args:
       row: a key of `jaxdnn.verification.cases.CASES`.
       data: MNIST, for the rows that need it.
-      steps: at most so many.
 
     Returns:
       ``steps``, ``at`` (the steps of the points), and for each precision the losses ``jax`` and
@@ -120,7 +122,7 @@ def losses(row: str, data: MNIST | None = None, *, steps: int = STEPS) -> dict[s
       difference of all steps.
     """
     case = CASES[row]
-    side = case.torch(data, steps)
+    side = case.torch(data, EPOCH if case.needs_mnist else STEPS)
     count = len(side.batches)
     at = np.unique(np.linspace(0, count - 1, min(count, POINTS)).round().astype(int))
     found: dict[str, Any] = {"steps": count, "at": at.tolist()}
