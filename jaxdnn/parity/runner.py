@@ -31,7 +31,7 @@ __all__ = [
     "quickly_compiled",
     "resume",
     "train",
-    "with_gradient",
+    "update",
 ]
 
 
@@ -248,24 +248,19 @@ def adopt(
     return resume(runner, mixed | buffers, state.opt_state)
 
 
-def with_gradient(
-    runner: Runner, before: Observation, state: State, expected: Observation, seen: Observation
-) -> Observation:
-    """What a step computed, with the update that torch's own gradient gives.
+def update(runner: Runner, state: State, grads: Arrays) -> tuple[PyTree, optax.OptState]:
+    """What the optimiser makes of a gradient.
 
     Args:
       runner: the port.
-      before: torch's tensors before the step.
-      state: the port's before the step, whose counts are used.
-      expected: torch's step.
-      seen: the port's step.
+      state: the port's before the step.
+      grads: by torch name.
+
+    Returns:
+      The parameters and the optimiser's state after the step.
     """
-    start = resume(runner, before, state.opt_state)
     with precision(runner.dtype):
-        zeros = {name: np.zeros_like(a) for name, a in under("param/", expected).items()}
-        grads = runner.port.from_torch(zeros | under("grad/", expected))
-        params, opt_state = runner.update(grads, start.opt_state, start.params)
-        return seen | in_torch(runner, params, opt_state)
+        return runner.update(runner.port.from_torch(grads), state.opt_state, state.params)
 
 
 def output(runner: Runner, state: State, x: np.ndarray) -> np.ndarray | None:

@@ -160,8 +160,8 @@ def advance(
       The carry for the next step, and all tensors that differ; none if the step is right.
     """
     carry = carry._replace(noise=measured.noise, faint=measured.faint)
-    if (sides.constants or measured.noise) and sides.double.port.step is None:
-        taken = taken._replace(seen=_updated(sides, carry, expected, taken.seen, measured))
+    if (sides.constants or carry.vanishing) and sides.double.port.step is None:
+        taken = _with_torchs_gradient(sides, carry, expected, taken)
     compared, found = _agrees(sides, carry, measured, expected, taken.seen)
     evidence = vacuity.step_seen(
         compared.evidence, sides.initial, carry.expected, expected, taken.seen
@@ -187,24 +187,21 @@ def advance(
     return after, found
 
 
-def _updated(
-    sides: Sides, carry: Carry, expected: Observation, seen: Observation, measured: Measured
-) -> Observation:
-    """The port's step, with the update that torch's own gradient gives where its own says nothing.
+def _with_torchs_gradient(sides: Sides, carry: Carry, expected: Observation, taken: Taken) -> Taken:
+    """The port's step, updated with torch's gradient where its own says nothing.
 
-    That is so where constants differ in their last float32 bits, and where a gradient is noise: the
-    optimiser and its decay can be compared all the same.
+    That is so where constants differ in their last float32 bits, and where a gradient is noise. Its
+    optimiser, with whatever state it keeps, can be compared all the same.
     """
-    before = {k: v for k, v in carry.expected.items() if is_comparable(carry, k)}
-    given = running.with_gradient(sides.double, before, carry.state, expected, seen)
-    if sides.constants:
-        return given
-    mixed = dict(seen)
-    for key, array in given.items():
-        mask = Measured(noise=measured.noise).left_out(key)
-        if mask is not None and phase_of(key) != "grad" and is_comparable(carry, key):
-            mixed[key] = np.where(mask, array, seen[key])
-    return mixed
+    grads = {name: np.zeros_like(array) for name, array in under("param/", expected).items()}
+    grads |= under("grad/", taken.seen)
+    for name, array in under("grad/", expected).items():
+        if grads[name].shape == array.shape:
+            mask = True if sides.constants else carry.vanishing.get(name, False)
+            grads[name] = np.where(mask, array, grads[name])
+    params, opt_state = running.update(sides.double, carry.state, grads)
+    seen = taken.seen | running.in_torch(sides.double, params, opt_state)
+    return Taken(taken.batch, State(params, opt_state, taken.state.buffers), seen)
 
 
 def _next_state(
@@ -218,15 +215,12 @@ def _next_state(
 ) -> State:
     """The state from which the port takes its next step.
 
-    It is the port's own, unless torch's own twins have parted: then it is torch's. Elements that
-    are noise are always torch's, so that no other tensor is off by what they do.
+    It is the port's own, unless torch's own twins have parted: then it is torch's.
     """
     parted = measured.parted and not carry.incomparable
     if parted or sides.constants or (parts and not sides.exact):
         comparable = {k: v for k, v in expected.items() if is_comparable(carry, k)}
         return running.resume(sides.double, comparable, taken.state.opt_state)
-    if carry.noise:
-        return running.adopt(sides.double, taken.state, expected, carry.noise)
     return taken.state
 
 
@@ -270,8 +264,8 @@ def _differs(
     compared = carry._replace(evidence=evidence, only_torch=only_torch)
     if (found := other_shape(carry.steps, theirs, actual)) is not None:
         return compared, (found,)
-    if not carry.incomparable and sides.double.port.step is None:
-        # The update of what is noise was made with torch's gradient; see `_updated`.
+    if sides.double.port.step is None:
+        # The update of what is noise was made with torch's gradient.
         measured = measured._replace(loud=False)
     late = {k: v for k, v in theirs.items() if phase_of(k) in ("optimizer", "param")}
     early = {k: v for k, v in theirs.items() if k not in late}
@@ -279,11 +273,8 @@ def _differs(
         carry.errors, carry.steps, early, actual, tolerance=sides.tolerance, measured=measured
     )
     # The optimiser sees no constant: given torch's gradient, it has to be exact.
-    # But sums of gradients over several batches are its own, and torch shows none to start from.
-    alone = sides.source.header.get("accumulate", 1) == 1
-    tolerance = TOLERANCE if alone else sides.tolerance
     errors, more = compare_step(
-        errors, carry.steps, late, actual, tolerance=tolerance, measured=measured
+        errors, carry.steps, late, actual, tolerance=TOLERANCE, measured=measured
     )
     differing += more + _more_than_rounding(compared, measured, expected, actual)
     masks = {key: mask for key, mask in measured.unread.items() if key in common}

@@ -195,6 +195,8 @@ def initial_arrays(run: TorchRun) -> Arrays:
     return {
         name: array.astype(np.float64) if array.dtype.kind == "f" else array
         for name, array in _arrays(_own_tensors(run)).items()
+        # Adagrad's first sums are not the user's float32 ones; see `_set_initial_sums`.
+        if not name.startswith("optimizer/")
     }
 
 
