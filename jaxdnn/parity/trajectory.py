@@ -105,8 +105,7 @@ def _beside_constants(result: Result) -> Result:
     if not constants:
         return result
     loose = sides._replace(tolerance=_OF_CONSTANTS, constants=constants)
-    again = compare(loose, twins=True)
-    return result if again.differing else again
+    return compare(loose, twins=True)
 
 
 def compare(

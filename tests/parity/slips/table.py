@@ -211,6 +211,33 @@ def _outside_the_optimiser(*, in_torch: bool) -> Arguments:
     return right(module, optimizer=optax.chain(frozen("2.bias"), optim.sgd(0.1)))
 
 
+def _beside_a_rounded_constant(module: nn.Module, **changed: Any) -> Arguments:
+    """The derivative of hardsigmoid is off by a float32 rounding in torch's kernel."""
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        return layers(params, x, jax.nn.hard_sigmoid)
+
+    return right(module, **{"apply": apply} | changed)
+
+
+def _frozen_beside_a_constant() -> Arguments:
+    """The port trains a frozen layer, at a rate at which it hardly moves."""
+    module = network(nn.Hardsigmoid())
+    module.get_parameter("0.weight").requires_grad_(False)
+    slow = scaled(lambda name: 1e-7 if name == "0.weight" else 1.0)
+    return _beside_a_rounded_constant(module, optimizer=optax.chain(slow, optim.sgd(0.1)))
+
+
+def _momentum_beside_a_constant() -> Arguments:
+    """The port's momentum, which has been multiplied by the rate, is off."""
+    module = network(nn.Hardsigmoid())
+    rmsprop = torch.optim.RMSprop(module.parameters(), lr=0.01, momentum=0.9)
+    optimizer = optax.rmsprop(0.01, decay=0.99, eps_in_sqrt=False, momentum=0.9 + 1e-9)
+    return _beside_a_rounded_constant(
+        module, torch_optimizer=rmsprop, optimizer=optimizer, batches=batches_of(20)
+    )
+
+
 # Where the loss reads nothing.
 
 
@@ -958,6 +985,8 @@ SLIPS: dict[str, Callable[[], Arguments]] = {
     "a biased running variance": lambda: _batch_normalised(
         apply=lambda p, b, x: _batch_norm(p, b, x, biased=True)
     ),
+    "a frozen layer beside a rounded constant": _frozen_beside_a_constant,
+    "a momentum beside a rounded constant": _momentum_beside_a_constant,
     "an integer buffer": _integer_buffer,
     "a branch that begins at 0": _zero_branch,
     "a branch that stays at 0": _zero_branch_that_stays,
