@@ -134,6 +134,10 @@ def check_port(
             "torch is not installed here; install jaxdnn[torch], or record the run where it is "
             "(reference_torch.record) and compare with parity.replay."
         ) from error
+    if not isinstance(samples, int) or samples < ("float32" in precisions):
+        raise ValueError(
+            f"samples must be a whole number, of at least 1 if float32 decides; got {samples}."
+        )
     run = TorchRun(
         torch_module,
         torch_loss,
@@ -231,8 +235,10 @@ def _limited(batches: Batches, steps: int | None) -> Batches:
         raise ValueError(
             "batches must be a sequence, such as a list: it is iterated over repeatedly."
         )
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1; got {steps}.")
+    if steps is not None and (not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"steps must be a whole number of at least 1; got {steps}.")
+    if any(not isinstance(batch, tuple | list) or len(batch) != 2 for batch in batches[:1]):
+        raise ValueError("A batch must be a pair of arrays, inputs and targets.")
     return batches if steps is None else batches[:steps]
 
 

@@ -153,6 +153,8 @@ def sample_seen(
         return roundings
     batch = list(under("batch/", torch).values())
     left_out = Measured(noise=noise, unread=unread_by(under("slope/", exact)))
+    if not np.isfinite(torch["loss"]):
+        return roundings
     exact, torch = (_settled(side, left_out) for side in (exact, torch))
     state = running.resume(runners.single, before, opt_state)
     _, port = running.observe(runners.single, state, batch)
@@ -197,9 +199,13 @@ def add(
             continue
         magnitudes[key] = _magnitude(magnitudes, key, truth)
         scale = magnitudes[key] or 1.0
-        sides = (np.asarray(side[key] / scale) for side in (exact, torch, port))
-        truth_scaled, torch_scaled, ported = sides
+        with np.errstate(invalid="ignore"):
+            sides = [np.asarray(side[key] / scale) for side in (exact, torch, port)]
+        truth_scaled, torch_scaled, _ = sides
         before = squares.get(key, Squares())
+        # Where torch itself is not finite, as after an overflow, there is nothing to come near to.
+        known = np.isfinite(truth_scaled) & np.isfinite(torch_scaled)
+        truth_scaled, torch_scaled, ported = (np.where(known, side, 0.0) for side in sides)
         squares[key] = _more_squares(before, truth_scaled, torch_scaled, ported)
         error = np.abs(ported - truth_scaled)
         at = index_of_largest(np.nan_to_num(error, nan=np.inf))

@@ -368,14 +368,16 @@ def _optimizer(question: Question) -> Found | None:
     rivals = list(optimizers.candidates(source.header))
     with precision("float64"):
         tried = [port.optimizer, right, *(optimizer for _, optimizer in rivals)]
-        alive = set(range(len(rivals)))
+        alive, distinct = set(range(len(rivals))), set[int]()
         for truth, ported, faithful, *others in _updates(question, tried):
             if not _trees_close(faithful, truth):
                 return None  # torch does something else than its description says
             alive = {i for i in alive if _trees_close(others[i], ported)}
+            distinct |= {i for i in alive if not _trees_close(others[i], faithful)}
             if not alive:
                 return None
-    for number in sorted(alive):
+    # One that does what torch does, where it counts, explains nothing.
+    for number in sorted(alive & distinct):
         fixed = _with_port(question, optimizer=right)
         found = _tried(rivals[number][0], fixed, question.divergence)
         if found is not None:
@@ -404,7 +406,7 @@ def _updates(
             small = np.abs(grad) <= ROUNDING * scale
             noise[name_] = small if name_ not in noise else noise[name_] | small
         zeros = {name: np.zeros_like(array) for name, array in after.items()}
-        grads = port.from_torch(zeros | given)
+        grads = jax.tree.map(jnp.asarray, port.from_torch(zeros | given))
         new = port.from_torch(after)
         # Elements whose gradient is rounding, or nothing, are no evidence of any rule.
         counted = port.from_torch(

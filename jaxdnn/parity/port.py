@@ -131,7 +131,13 @@ def activations_of(port: Port, params: PyTree, x: Any) -> Mapping[str, Array]:
     if port.activations is None:
         return {}
     with _noting("activations", params=params, x=x):
-        return port.activations(params, x)
+        activations = port.activations(params, x)
+    if not isinstance(activations, Mapping):
+        raise ValueError(
+            "The port's activations must be a mapping from names of torch's submodules to arrays; "
+            f"it returns a {type(activations).__name__}."
+        )
+    return activations
 
 
 class _Bare(str):

@@ -112,7 +112,7 @@ class _Wide:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function, self._jitted = function, jax.jit(function)
         self._known = False
-        self.constants: list[str] = []
+        self.constants: list[widening.Constant] = []
 
     def __call__(self, *args: Any) -> Any:
         if not self._known:
@@ -271,7 +271,7 @@ def output(runner: Runner, state: State, x: np.ndarray) -> np.ndarray | None:
         return np.asarray(runner.predict(state, _cast(runner, np.asarray(x))))
 
 
-def constants(runner: Runner) -> list[str]:
+def constants(runner: Runner) -> list[widening.Constant]:
     """The float32 constants of a port that has taken a step in float64."""
     return runner.step.constants if isinstance(runner.step, _Wide) else []
 

@@ -289,7 +289,7 @@ def _unread_seen(
     for key, mask in masks.items():
         magnitude = carry.errors.magnitudes[key]
         apart = mask & (np.abs(expected[key] - actual[key]) > _UNREAD * magnitude)
-        padding = _is_padding(expected, key)
+        padding = _is_padding(expected, key, mask)
         unread |= {key} if np.any(apart & padding) else set()
         unproved |= {key} if np.any(apart & ~padding) else set()
     return carry._replace(unread=frozenset(unread), unproved=frozenset(unproved))
@@ -299,17 +299,23 @@ _UNREAD = 1e-9
 """Relative: elements that the loss does not read are said to differ if they differ by this."""
 
 
-def _is_padding(expected: Observation, key: str) -> np.ndarray:
-    """Which elements lie at positions whose target is a negative class, which losses ignore."""
+def _is_padding(expected: Observation, key: str, unread: np.ndarray) -> np.ndarray:
+    """Which elements lie at positions whose target is a negative class that the loss ignores.
+
+    It ignores a class if it reads none of its positions: a label of -1 may also be one of two.
+    """
     array, target = expected[key], expected.get("batch/y")
     if target is None or target.dtype.kind != "i":
         return np.zeros(array.shape, bool)
-    ignored = target < 0
     # Channels come after the positions, or, as torch's losses want them, after the examples.
     for channels in ([*range(target.ndim, array.ndim)], [*range(1, 1 + array.ndim - target.ndim)]):
         rest = tuple(n for axis, n in enumerate(array.shape) if axis not in channels)
         if rest == target.shape:
-            return np.broadcast_to(np.expand_dims(ignored, tuple(channels)), array.shape)
+            nowhere = np.all(unread, axis=tuple(channels))
+            negative = np.unique(target[target < 0])
+            ignored = [label for label in negative if np.all(nowhere[target == label])]
+            padding = np.isin(target, ignored)
+            return np.broadcast_to(np.expand_dims(padding, tuple(channels)), array.shape)
     return np.zeros(array.shape, bool)
 
 

@@ -96,11 +96,21 @@ def _beside_constants(result: Result) -> Result:
 
     One side may hold a table in float32 that the other computes in float64. Their difference then
     says nothing, so each step is compared on its own, to what rounding a constant can change.
+    Constants of which both sides hold the same numbers explain nothing.
     """
     sides = result.sides
+    ours = running.constants(sides.double)
+    header, digests = sides.source.header, sides.source.header.get("digests", {})
+    # A port that takes buffers is given torch's.
+    given = under("buffer/", sides.initial) if sides.double.port.stateful else {}
+    shared = {constant.digest for constant in ours} & set(digests.values())
     constants = (
-        *(f"torch's {name}" for name in sides.source.header.get("constants", ())),
-        *(f"the port's {name}" for name in running.constants(sides.double)),
+        *(
+            f"torch's {name}"
+            for name in header.get("constants", ())
+            if name not in given and digests.get(name) not in shared
+        ),
+        *(f"the port's {constant.name}" for constant in ours if constant.digest not in shared),
     )
     if not constants:
         return result

@@ -261,7 +261,9 @@ def noise_matters(
     tensors: Arrays,
     noise: Mapping[str, np.ndarray],
 ) -> bool:
-    """Whether the loss, the output or another gradient depends on elements that are noise.
+    """Whether the loss or another gradient depends on elements that are noise.
+
+    The output may, where the loss does not depend on a shift of all scores, say.
 
     Args:
       runner: the port.
@@ -283,7 +285,7 @@ def noise_matters(
     )
     for key in before.keys() & after.keys():
         phase = phase_of(key)
-        if phase not in ("output", "loss", "grad"):
+        if phase not in ("loss", "grad"):
             continue
         scale = gradients if phase == "grad" else largest_magnitude(before[key])
         if not largest_magnitude(after[key] - before[key]) <= _WITHOUT_INFLUENCE * scale:

@@ -10,6 +10,7 @@ The evaluator takes a *rule*, which computes one equation, and handles control f
 alone in float32.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ import numpy as np
 from jax.extend import core
 
 __all__ = [
+    "Constant",
     "Narrowing",
     "computes_scalars",
     "narrowings",
@@ -138,20 +140,36 @@ def narrows(program: Any, *, below: int = 64) -> bool:
     )
 
 
-def rounded_constants(program: Any) -> list[str]:
-    """The arrays in a program that have been rounded to fewer bits than float64."""
+class Constant(NamedTuple):
+    """A number or an array in a program that has been rounded to fewer bits than float64.
+
+    Attributes:
+      name: its type, and its value or shape.
+      digest: of its numbers in any order, which torch's side makes of its own, too.
+    """
+
+    name: str
+    digest: str
+
+
+def rounded_constants(program: Any) -> list[Constant]:
+    """The constants of a program that have been rounded to fewer bits than float64."""
     found = [
-        f"{number.dtype} constant of shape {np.shape(number)}"
+        Constant(f"{number.dtype} constant of shape {np.shape(number)}", _digest(number))
         for number in _float_constants(program)
         if jnp.finfo(number.dtype).bits < 64 and _is_rounded(number)
     ]
     numbers = {
-        f"{number.dtype} number {_shortest(number)}"
+        Constant(f"{number.dtype} number {_shortest(number)}", _digest(number))
         for eqn in _equations(program.jaxpr)
         for number in _numbers(eqn)
         if jnp.finfo(number.dtype).bits < 64 and _is_computed(number)
     }
     return [*found, *sorted(numbers)]
+
+
+def _digest(numbers: Any) -> str:
+    return hashlib.sha256(np.sort(np.asarray(numbers, np.float32), axis=None).tobytes()).hexdigest()
 
 
 def _numbers(eqn: Any) -> list[np.ndarray]:

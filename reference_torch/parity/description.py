@@ -1,7 +1,9 @@
 """A torch run described in JSON's types, so that a port's mistakes can be named."""
 
+import hashlib
 import inspect
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -14,7 +16,12 @@ from torch.utils._pytree import tree_leaves
 from reference_torch import losses
 from reference_torch.parity import snapshots
 from reference_torch.parity.stepper import as_tensors
-from reference_torch.parity.training_run import TorchRun, call_before_step, objects_of
+from reference_torch.parity.training_run import (
+    TorchRun,
+    call_before_step,
+    objects_of,
+    require_tensor,
+)
 from reference_torch.parity.trajectory import arithmetic
 
 __all__ = ["describe", "environment"]
@@ -35,7 +42,8 @@ def describe(run: TorchRun) -> dict[str, Any]:
       ``torch.nn.functional``; ``clip_grad_norm``: the largest norm, None without ``before_step``,
       ``"unknown"`` if that does something else; ``accumulate``; ``functions``: how often the
       network calls each function of torch; ``constants``: tensors rounded to float32, and
-      functions that hold such numbers; ``narrow``: whether anything is computed in fewer bits than
+      functions that hold such numbers; ``digests``: of the tensors' numbers, by which the port's
+      own are recognised; ``narrow``: whether anything is computed in fewer bits than
       float32; ``training``: whether the module is in training mode;
       ``frozen``: parameters that the
       optimiser does not hold or that have no gradient; and ``environment``.
@@ -47,6 +55,7 @@ def describe(run: TorchRun) -> dict[str, Any]:
     ]
     loss, functions, narrow = _describe_functions(run)
     alike = all(group == groups[0] for group in groups)
+    constants = dict(_constants(run.module))
     return {
         "steps": len(run.batches),
         "optimizer": {
@@ -58,7 +67,8 @@ def describe(run: TorchRun) -> dict[str, Any]:
         "accumulate": run.accumulate,
         "loss": loss,
         "functions": functions,
-        "constants": [*_constants(run.module), *(_ROUNDED.keys() & functions.keys())],
+        "constants": [*constants, *(_ROUNDED.keys() & functions.keys())],
+        "digests": {name: _digest(tensor) for name, tensor in constants.items()},
         "narrow": narrow,
         "training": run.module.training,
         "frozen": [
@@ -70,15 +80,19 @@ def describe(run: TorchRun) -> dict[str, Any]:
     }
 
 
-def _constants(module: nn.Module) -> list[str]:
+def _constants(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Tensors that are not trained, and hold numbers rounded to fewer bits than float64."""
-    found = []
     for prefix, submodule in module.named_modules():
         own = {k: v for k, v in vars(submodule).items() if isinstance(v, torch.Tensor)}
         for name, tensor in (own | dict(submodule.named_buffers(recurse=False))).items():
             if _is_rounded(tensor):
-                found.append(f"{prefix}.{name}" if prefix else name)
-    return found
+                yield (f"{prefix}.{name}" if prefix else name), tensor
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    """Equal for the same numbers in any order, so in any layout; the port makes the same one."""
+    numbers = tensor.detach().cpu().float().flatten().sort().values
+    return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()
 
 
 def _is_rounded(tensor: torch.Tensor) -> bool:
@@ -151,6 +165,7 @@ def _describe_functions(run: TorchRun) -> tuple[dict[str, Any] | None, dict[str,
                 raise ValueError(
                     f"The module cannot be called with the inputs of a batch: {error}"
                 ) from error
+        require_tensor(output)
         with _Calls() as heard:
             run.loss(output, y)
     known = heard.losses[0] if len(heard.losses) == 1 else None
@@ -222,7 +237,7 @@ def _lent(run: TorchRun, dtype: torch.dtype | None = None) -> AbstractContextMan
 
 def _plain(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value.tolist()
+        return snapshots.written(value).tolist()
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else repr(value)

@@ -71,9 +71,8 @@ class Kinks(TorchDispatchMode):
         elif name in ("aten::maximum", "aten::minimum", "aten::l1_loss"):
             self._see((values - args[1]).abs(), values)
         elif name in ("aten::max", "aten::amax", "aten::min", "aten::amin") and values.dim():
-            dim = args[1] if len(args) > 1 and isinstance(args[1], int) else None
             signed = -values if "min" in name else values
-            self._see(_lead(signed.flatten() if dim is None else signed, dim or 0), values)
+            self._see(_lead(*_reduced(signed, args[1] if len(args) > 1 else None)), values)
         elif name == "aten::max_pool2d_with_indices":
             self._see(_pooling_lead(*args, **kwargs), values)
         elif name in _AT_POINTS:
@@ -86,13 +85,39 @@ class Kinks(TorchDispatchMode):
 
     def _see(self, distances: torch.Tensor, values: torch.Tensor) -> None:
         self.watched = True
-        distances, scale = distances[distances > 0], values.abs().max() if values.numel() else 0
+        distances, scale = distances[distances > 0], _magnitude(values)
         if distances.numel() and scale > 0:
-            self.distance = min(self.distance, (distances.min() / scale).item())
+            self.distance = min(self.distance, distances.min().item() / scale)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_FILL = 1e5
+_APART = 1e4
+"""Magnitudes beyond the first are what a mask fills in, -1e9 or -inf, if they are as many times as
+the second says larger than all others. The numbers that are compared are rounded as these are."""
+
+
+def _magnitude(values: torch.Tensor) -> float:
+    """The largest magnitude, of what no mask has filled in."""
+    sizes = values.abs()[values.isfinite()]
+    ordinary, large = sizes[sizes < _FILL], sizes[sizes >= _FILL]
+    largest = ordinary.max().item() if ordinary.numel() else 0.0
+    if large.numel() and not 0 < largest * _APART <= large.min().item():
+        return large.max().item()
+    return largest
+
+
+def _reduced(values: torch.Tensor, dims: Any) -> tuple[torch.Tensor, int]:
+    """A tensor and the one axis over which it is reduced, for an axis, several, or all."""
+    if isinstance(dims, int):
+        return values, dims
+    dims = [dim % values.dim() for dim in dims] if isinstance(dims, list | tuple) else []
+    others = [dim for dim in range(values.dim()) if dim not in dims] if dims else []
+    moved = values.permute(*others, *(dim for dim in range(values.dim()) if dim not in others))
+    return moved.reshape(*(values.shape[dim] for dim in others), -1), len(others)
 
 
 def _lead(values: torch.Tensor, dim: int) -> torch.Tensor:

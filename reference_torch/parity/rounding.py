@@ -93,7 +93,9 @@ class Rounding(TorchDispatchMode):
 
     def _disturb(self, result: torch.Tensor, size: torch.Tensor, unit: float) -> None:
         noise = torch.randn(result.shape, generator=self._generator, dtype=torch.float64)
-        result.add_(noise.to(result.device) * size.abs(), alpha=unit)
+        # Infinity, as in a mask, is exact.
+        finite = size.abs().nan_to_num(nan=0.0, posinf=0.0)
+        result.add_(noise.to(result.device) * finite, alpha=unit)
 
 
 def _of_log_softmax(grad: torch.Tensor, output: torch.Tensor, dim: int, *_: Any) -> torch.Tensor:

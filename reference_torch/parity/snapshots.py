@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["Objects", "Snapshot", "clone", "installed", "is_moment", "take"]
+__all__ = ["Objects", "Snapshot", "clone", "installed", "is_moment", "take", "written"]
 
 
 class Objects(NamedTuple):
@@ -137,7 +137,10 @@ def clone(snapshot: Snapshot, dtype: torch.dtype | None = None) -> Snapshot:
 
     def fields_of(param: torch.Tensor, fields: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            name: copied(value) if is_moment(name, value, param) else _deep(value)
+            # Adafactor's moments are factored, and shaped like a row and a column.
+            name: copied(value)
+            if is_moment(name, value, param) or (isinstance(value, torch.Tensor) and value.dim())
+            else _deep(value)
             for name, value in fields.items()
         }
 
@@ -153,7 +156,7 @@ def clone(snapshot: Snapshot, dtype: torch.dtype | None = None) -> Snapshot:
         },
         {module: attributes_of(own) for module, own in snapshot.attributes.items()},
         {param: fields_of(param, fields) for param, fields in snapshot.moments.items()},
-        [_deep(group) for group in snapshot.groups],
+        [{k: _deep(written(v, dtype)) for k, v in group.items()} for group in snapshot.groups],
         [_deep(fields) for fields in snapshot.fields],
         snapshot.generators,
     )
@@ -162,6 +165,18 @@ def clone(snapshot: Snapshot, dtype: torch.dtype | None = None) -> Snapshot:
 def is_moment(field: str, value: Any, param: torch.Tensor) -> bool:
     """Whether a tensor of an optimiser's state is shaped like its parameter."""
     return isinstance(value, torch.Tensor) and value.shape == param.shape and field != "step"
+
+
+def written(value: Any, dtype: torch.dtype | None = torch.float64) -> Any:
+    """A setting such as ``lr=torch.tensor(0.05)`` in another type: 0.05, as it was written.
+
+    In float64 the tensor's own number would be 0.05000000075.
+    """
+    if dtype is None or not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+        return value
+    if value.dim():
+        return value
+    return torch.tensor(float(str(np.float32(value.item()))), dtype=dtype, device=value.device)
 
 
 def _deep(value: Any) -> Any:

@@ -48,7 +48,9 @@ def as_tensors(
 
 
 def as_array(tensor: torch.Tensor) -> np.ndarray:
-    """A copy in NumPy, which has no bfloat16."""
+    """A copy in NumPy, which has neither bfloat16 nor sparse tensors."""
+    if tensor.layout != torch.strided:  # the gradient of an embedding may be sparse
+        tensor = tensor.to_dense()
     if tensor.dtype == torch.bfloat16:
         tensor = tensor.float()
     return tensor.detach().cpu().numpy().copy()

@@ -66,6 +66,15 @@ class TorchRun:
             raise ValueError(
                 f"torch_module must be a torch.nn.Module; got a {type(self.module).__name__}."
             )
+        if lazy := [n for n, p in self.module.named_parameters() if nn.parameter.is_lazy(p)]:
+            raise ValueError(
+                f"{', '.join(lazy)} have no shape yet; call the module once on a batch of inputs."
+            )
+        if isinstance(self.loss, type) or not callable(self.loss):
+            raise ValueError(
+                "torch_loss must be a function of output and target, or a module such as "
+                "nn.MSELoss(), not its class."
+            )
         if not len(self.batches):
             raise ValueError("There are no batches to train on.")
         _require_pair(self.batches[0])
@@ -96,6 +105,12 @@ class TorchRun:
         if any(_steps_taken(fields) for fields in self.optimizer.state.values()):
             raise ValueError(
                 "The optimiser has taken steps already, which the port's has not; give a new one."
+            )
+        scheduler = torch.optim.lr_scheduler.LRScheduler
+        if self.scheduler is not None and not isinstance(self.scheduler, scheduler):
+            raise ValueError(
+                "torch_scheduler must be a scheduler of torch.optim.lr_scheduler, made of the "
+                f"optimiser; got a {type(self.scheduler).__name__}."
             )
         if self.scheduler is not None and self.scheduler.optimizer is not self.optimizer:
             raise ValueError("The scheduler belongs to another optimiser than the one given.")
@@ -130,6 +145,19 @@ def _require_pair(batch: Any) -> None:
                 f"{type(array).__name__}. For a network of several inputs, give one that takes "
                 "them out of a single array."
             )
+
+
+def require_tensor(output: Any) -> None:
+    """Check what a module has returned.
+
+    Raises:
+      ValueError: it is not one tensor.
+    """
+    if not isinstance(output, torch.Tensor):
+        raise ValueError(
+            f"The module must return one tensor; it returns {type(output).__name__}. Wrap it in a "
+            "module that returns the tensor which the loss takes."
+        )
 
 
 def require_repeatable(run: TorchRun) -> None:
@@ -299,11 +327,7 @@ class _ModuleStepper:
             widening or contextlib.nullcontext(),
         ):
             output = module(x)
-            if not isinstance(output, torch.Tensor):
-                raise ValueError(
-                    f"The module must return one tensor; it returns {type(output).__name__}. Wrap "
-                    "it in a module that returns the tensor which the loss takes."
-                )
+            require_tensor(output)
             kept["output"] = output
             for tensor in kept.values():
                 if tensor.requires_grad and not tensor.is_leaf:
@@ -311,6 +335,11 @@ class _ModuleStepper:
             loss = self.run.loss(output, y)
             if loss.dim():
                 raise ValueError(f"The loss must be a scalar; it has shape {tuple(loss.shape)}.")
+            if not loss.requires_grad:
+                raise ValueError(
+                    "The loss depends on no parameter that requires a gradient: all are frozen, or "
+                    "the output was detached."
+                )
             module.zero_grad(set_to_none=True)
             loss.backward()
             seen |= {key: as_array(tensor) for key, tensor in kept.items()}

@@ -78,9 +78,11 @@ class Twins:
         for i, twin in enumerate(self._twins):
             try:
                 with Rounding(number * _TWINS + i, FLOAT64):
-                    observed.append(twin.step(batch, number))
+                    other = twin.step(batch, number)
             except (RuntimeError, ValueError):
                 continue  # the rounding has left what an operation accepts; the others remain
+            if _is_as_finite(other, seen):
+                observed.append(other)
         if not observed:
             return {}
         self._find_noise(seen, observed)
@@ -174,6 +176,15 @@ def _moved(stepper: Stepper, *, seed: int) -> Stepper:
             moved = torch.where(tensor == 0, tensor, torch.nextafter(tensor, bound))
             tensor.copy_(moved)
     return twin
+
+
+def _is_as_finite(other: Arrays, seen: Arrays) -> bool:
+    """Whether a twin is finite wherever the run is; if not, it says nothing of rounding."""
+    return all(
+        np.all(np.isfinite(other[key]) | ~np.isfinite(array))
+        for key, array in seen.items()
+        if array.dtype.kind == "f"
+    )
 
 
 def _distance(one: np.ndarray, other: np.ndarray, where: np.ndarray) -> float:

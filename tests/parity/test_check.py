@@ -151,6 +151,50 @@ def adam(module: nn.Module) -> dict[str, Any]:
     return {"module": module, "torch_optimizer": optimizer}
 
 
+def embedding(optimizer: Any, *, sparse: bool = False, **settings: Any) -> dict[str, Any]:
+    """Words of which a batch has a few."""
+    module = nn.Embedding(12, 2, sparse=sparse)
+    words = np.random.default_rng(0).integers(0, 12, (6, 4))
+    return {
+        "module": module,
+        "torch_optimizer": torch.optim.SGD(module.parameters(), lr=0.1, **settings),
+        "apply": lambda params, x: params["weight"][x],
+        "from_torch": dict,
+        "optimizer": optimizer,
+        "batches": [(x, y) for x, (_, y) in zip(words, batches_of(6), strict=True)],
+    }
+
+
+def adafactored() -> dict[str, Any]:
+    """One matrix, whose second moments are kept as a row and a column."""
+    module = nn.Linear(3, 2, bias=False)
+
+    def init(params: Any) -> Any:
+        zeros = jnp.zeros_like(params["weight"])
+        return zeros[:, :1], zeros[:1], jnp.zeros((), jnp.int32)
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        rows, columns, count = state
+        count, w, g = count + 1, params["weight"], updates["weight"]
+        t = count.astype(g.dtype)
+        rate = jnp.minimum(0.01, 1 / jnp.sqrt(t)) * jnp.maximum(1e-3, jnp.sqrt(jnp.mean(w * w)))
+        rows += t**-0.8 * (jnp.mean(g * g, 1, keepdims=True) - rows)
+        columns += t**-0.8 * (jnp.mean(g * g, 0, keepdims=True) - columns)
+        tiny = float(jnp.finfo(g.dtype).eps)
+        variance = rows * columns / jnp.maximum(jnp.mean(rows, 0, keepdims=True), tiny)
+        step = g / jnp.sqrt(jnp.maximum(variance, tiny**2))
+        step /= jnp.maximum(1.0, jnp.sqrt(jnp.mean(step * step)))
+        return {"weight": -rate * step}, (rows, columns, count)
+
+    return {
+        "module": module,
+        "torch_optimizer": torch.optim.Adafactor(module.parameters()),
+        "apply": lambda params, x: x @ params["weight"].T,
+        "from_torch": dict,
+        "optimizer": optax.GradientTransformation(init, update),
+    }
+
+
 RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
     "accumulation": lambda: plain(
         batches=batches_of(6), accumulate=2, optimizer=summed(2, 0.1), steps=6
@@ -173,6 +217,11 @@ RIGHT: dict[str, Callable[[], dict[str, Any]]] = {
         optimizer=optax.chain(optim.clip_grad_norm(0.5), optim.sgd(0.1)),
     ),
     "the port's own batches": lambda: {"port_batches": batches_of()},
+    "a learning rate in a tensor": lambda: plain(
+        module := network(), torch_optimizer=sgd(module, torch.tensor(0.1))
+    ),
+    "a sparse gradient": lambda: embedding(optim.sgd(0.1), sparse=True),
+    "Adafactor": lambda: adafactored() | {"precisions": ("float64", "float32")},
     "optax.sgd": lambda: {"optimizer": optax.sgd(0.1, momentum=0.9)},
     "another layout": lambda: {
         "from_torch": lambda t: {"all": [t["0.weight"].T, t["0.bias"], t["2.weight"], t["2.bias"]]},
@@ -340,6 +389,75 @@ def test_a_loss_that_torch_reduces_by_hand_gets_no_name(name: str) -> None:
     assert (report.verdict, report.traps, report.mended) == ("fail", (), None)
     assert report.first_divergence is not None
     assert report.first_divergence.phase == "loss"
+
+
+def undecayed() -> dict[str, Any]:
+    """A bias before a batch normalisation, which torch decays and the port does not."""
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, track_running_stats=False))
+
+    def apply(params: Any, x: Array) -> Array:
+        hidden = x @ params["0.weight"].T + params["0.bias"][None]
+        centered = hidden - hidden.mean(0, keepdims=True)
+        scale = jnp.sqrt((centered**2).mean(0, keepdims=True) + 1e-5)
+        return centered / scale * params["1.weight"][None] + params["1.bias"][None]
+
+    decay = optax.masked(
+        optax.add_decayed_weights(0.01),
+        {"0.weight": True, "0.bias": False, "1.weight": True, "1.bias": True},
+    )
+    return {
+        "module": module,
+        "torch_optimizer": sgd(module, weight_decay=0.01),
+        "apply": apply,
+        "from_torch": dict,
+        "optimizer": optax.chain(decay, optax.sgd(0.1)),
+    }
+
+
+def lazy() -> dict[str, Any]:
+    """Rows of an embedding that no word touches keep their momentum in torch alone."""
+    inner = optax.sgd(0.1, momentum=0.9)
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        moved: Any
+        moved, state = inner.update(updates, state, params)
+        return {"weight": moved["weight"] * (updates["weight"] != 0)}, state
+
+    return embedding(optax.GradientTransformation(inner.init, update), momentum=0.9)
+
+
+@pytest.mark.parametrize("wrong", [undecayed, lazy])
+def test_a_mistake_where_there_is_no_gradient_gets_no_name(
+    wrong: Callable[[], dict[str, Any]],
+) -> None:
+    """Where there is one, many a rule does what torch does; that explains nothing."""
+    report = check(**wrong())
+    assert (report.verdict, report.traps) == ("fail", ())
+
+
+def test_what_the_output_alone_depends_on_may_be_noise() -> None:
+    module = nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
+    batches = [(x, np.array(i % 4)) for i, (x, _) in enumerate(batches_of(6))]
+    report = check(
+        module,
+        torch_optimizer=torch.optim.Adam(module.parameters(), lr=0.01),
+        torch_loss=lambda scores, y: nn.functional.cross_entropy(scores, y.long()),
+        apply=lambda params, x: (x @ params["0.weight"].T + params["0.bias"][None])[:, 0],
+        loss=lambda scores, y: losses.cross_entropy(scores[None], y[None]),
+        optimizer=optax.adam(0.01),
+        from_torch=dict,
+        batches=batches,
+    )
+    assert report.verdict == "pass", str(report)
+    assert any(note.startswith("the gradient of 0.bias is 0 but for") for note in report.notes)
+
+
+def test_a_run_that_is_not_finite_proves_nothing() -> None:
+    batches = batches_of()
+    batches[2][0][0, 0] = np.nan
+    report = check(batches=batches, precisions=("float64", "float32"))
+    assert report.verdict == "inconclusive", str(report)
+    assert report.reasons[0].startswith("torch's loss is not finite")
 
 
 @pytest.mark.parametrize("what", ["output", "schedule"])
@@ -876,12 +994,44 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: {"torch_module": jnp.tanh},
         r"torch_module must be a torch\.nn\.Module; got a ",
     ),
+    "a class for a loss": (
+        lambda: {"torch_loss": nn.MSELoss},
+        r"torch_loss must be a function of output and target, or a module such as nn\.MSELoss\(\)",
+    ),
+    "a class for a scheduler": (
+        lambda: {"torch_scheduler": torch.optim.lr_scheduler.StepLR},
+        r"torch_scheduler must be a scheduler of torch\.optim\.lr_scheduler, .*; got a type\.",
+    ),
+    "a function for a scheduler": (
+        lambda: {"torch_scheduler": lambda step: 0.1},
+        "torch_scheduler must be a scheduler of .*; got a function",
+    ),
+    "a lazy module": (
+        lambda: plain(module := nn.Sequential(nn.LazyLinear(2)), torch_optimizer=sgd(module)),
+        r"0\.weight, 0\.bias have no shape yet; call the module once",
+    ),
+    "an output and a state": (
+        lambda: plain(module := nn.GRU(3, 2), torch_optimizer=sgd(module)),
+        "The module must return one tensor; it returns tuple",
+    ),
+    "a detached output": (
+        lambda: {"torch_loss": lambda output, y: ((output.detach() - y) ** 2).mean()},
+        "The loss depends on no parameter that requires a gradient",
+    ),
+    "activations in a list": (
+        lambda: {"activations": lambda params, x: [x]},
+        "The port's activations must be a mapping .*; it returns a list",
+    ),
+    "no float32 state": (
+        lambda: {"samples": 0, "precisions": ("float64", "float32")},
+        "samples must be a whole number, of at least 1 if float32 decides; got 0",
+    ),
     "unknown precision": (
         lambda: {"precisions": ("float16",)},
         r"precisions must be of 'float64' and 'float32'; got \('float16',\)",
     ),
     "no precision": (lambda: {"precisions": ()}, "precisions must be of"),
-    "no steps": (lambda: {"steps": 0}, "steps must be at least 1; got 0"),
+    "no steps": (lambda: {"steps": 0}, "steps must be a whole number of at least 1; got 0"),
     "accumulation of none": (lambda: {"accumulate": 0}, "must be at least 1"),
     "epochs of no steps": (lambda: {"steps_per_epoch": 0}, "must be at least 1"),
 }

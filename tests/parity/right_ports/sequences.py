@@ -1,5 +1,6 @@
 """Families of layers for sequences: attention, recurrences, embeddings, positions."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -421,6 +422,48 @@ def _rotary(rng: Rng, *, narrow: bool) -> Body:
     return _ending(rng, [Layer(Rotary(), apply)])
 
 
+def _masked_scores(rng: Rng) -> Body:
+    """Scores of later positions have -inf added, as a mask of many a transformer does."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.query, self.key = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mask = torch.full((LENGTH, LENGTH), -torch.inf, dtype=x.dtype).triu(1)
+            scores = self.query(x) @ self.key(x).mT / WIDTH**0.5
+            return (scores + mask).softmax(-1) @ x
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        query, key = (linear(below(name, params), x) for name in ("query", "key"))
+        mask = jnp.triu(jnp.full((LENGTH, LENGTH), -jnp.inf, x.dtype), 1)
+        scores = query @ key.swapaxes(-1, -2) / WIDTH**0.5
+        return jax.nn.softmax(scores + mask[None], -1) @ x
+
+    return _ending(rng, [Layer(Masked(), apply)])
+
+
+def _masked_maximum(rng: Rng) -> Body:
+    """The largest of some positions; the others are filled with -inf or a large number."""
+    fill = (-math.inf, -1e9)[int(rng.integers(2))]
+
+    class Largest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = (x[..., :1] < 0) & (torch.arange(LENGTH) > 0)[:, None]
+            return self.inner(x).masked_fill(hidden, fill).amax(1)
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        hidden = (x[..., :1] < 0) & (jnp.arange(LENGTH) > 0)[None, :, None]
+        return jnp.where(hidden, fill, linear(below("inner", params), x)).max(1)
+
+    return Body([Layer(Largest(), apply)], normal(LENGTH, WIDTH), WIDTH)
+
+
 SEQUENCES: dict[str, Callable[[Rng], Body]] = {
     "attention of torch": _torchs_attention,
     "attention of torch causal": partial(_torchs_attention, causal=True),
@@ -450,4 +493,6 @@ SEQUENCES: dict[str, Callable[[Rng], Body]] = {
     "embedding of positions": partial(_positions, learned=True),
     "table of rotations": partial(_rotary, narrow=False),
     "table of rotations in float32": partial(_rotary, narrow=True),
+    "attention masked by infinity": _masked_scores,
+    "largest of unmasked positions": _masked_maximum,
 }

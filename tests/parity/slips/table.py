@@ -238,6 +238,49 @@ def _momentum_beside_a_constant() -> Arguments:
     )
 
 
+def _epsilon_beside_equal_constants() -> Arguments:
+    """Both sides hold the same numbers in float32, which excuse no other difference."""
+    mean = np.array([0.485, 0.456, 0.406], np.float32)
+    table = torch.from_numpy(mean)
+    module = Forward(
+        lambda self, x: self.last(self.norm((x - self.table) * 30)),
+        norm=nn.LayerNorm(3),
+        last=seeded(lambda: nn.Linear(3, 2)),
+        table=table,
+    )
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        x = (x - mean) * 30
+        centered = x - x.mean(-1, keepdims=True)
+        scale = jnp.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6)
+        return linear(
+            params, "last", centered / scale * params["norm.weight"] + params["norm.bias"]
+        )
+
+    return right(module, apply=apply)
+
+
+def _clamped_beside_labels_of_minus_one() -> Arguments:
+    """Of two classes, -1 is one; the port's scores end where the loss reads nothing."""
+    module = seeded(lambda: nn.Linear(3, 1))
+    with torch.no_grad():
+        module.get_parameter("weight").copy_(torch.tensor([[2.0, 0.0, 0.0]]))
+    batches = [(x, np.where(x[:, 0] > 0, 1, -1)) for x, _ in batches_of(12)]
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        return jnp.maximum(x @ params["weight"].T + params["bias"], -1.5)
+
+    return right(
+        module,
+        torch_loss=lambda o, y: nn.functional.relu(1 - y * o[:, 0]).mean(),
+        torch_optimizer=sgd(module, 0.01),
+        apply=apply,
+        loss=lambda o, y: jax.nn.relu(1 - y * o[:, 0]).mean(),
+        optimizer=optim.sgd(0.01),
+        batches=batches,
+    )
+
+
 # Where the loss reads nothing.
 
 
@@ -987,6 +1030,8 @@ SLIPS: dict[str, Callable[[], Arguments]] = {
     ),
     "a frozen layer beside a rounded constant": _frozen_beside_a_constant,
     "a momentum beside a rounded constant": _momentum_beside_a_constant,
+    "an epsilon beside equal constants": _epsilon_beside_equal_constants,
+    "clamped beside labels of -1": _clamped_beside_labels_of_minus_one,
     "an integer buffer": _integer_buffer,
     "a branch that begins at 0": _zero_branch,
     "a branch that stays at 0": _zero_branch_that_stays,
