@@ -67,7 +67,7 @@ def check(module: nn.Module | None = None, **changed: Any) -> Report:
     return parity.check_port(**arguments(module, **changed))
 
 
-def sgd(module: nn.Module, lr: float = 0.1, **settings: Any) -> torch.optim.Optimizer:
+def sgd(module: nn.Module, lr: Any = 0.1, **settings: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(module.parameters(), lr=lr, **settings)
 
 

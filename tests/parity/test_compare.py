@@ -165,10 +165,11 @@ def test_rounding_excess(reference_error: float, port_error: float, expected: fl
     assert found["grad/w"] == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("side", range(3))
+@pytest.mark.parametrize(("side", "expected"), [(0, 0.0), (1, 0.0), (2, np.inf)])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_rounding_excess_of_what_is_not_finite_is_infinite(side: int, value: float) -> None:
+def test_rounding_excess_of_what_is_not_finite(side: int, expected: float, value: float) -> None:
+    """It is infinite for the port alone: where torch is not finite, nothing is known."""
     sides = [[{"loss": np.array(1.0)}] for _ in range(3)]
     sides[side] = [{"loss": np.array(value)}]
     with np.errstate(invalid="ignore"):
-        assert excess(*sides)["loss"] == np.inf
+        assert excess(*sides)["loss"] == expected
