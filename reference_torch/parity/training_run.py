@@ -106,8 +106,8 @@ class TorchRun:
             raise ValueError(
                 "The optimiser has taken steps already, which the port's has not; give a new one."
             )
-        scheduler = torch.optim.lr_scheduler.LRScheduler
-        if self.scheduler is not None and not isinstance(self.scheduler, scheduler):
+        is_scheduler = hasattr(self.scheduler, "step") and hasattr(self.scheduler, "optimizer")
+        if self.scheduler is not None and not is_scheduler:
             raise ValueError(
                 "torch_scheduler must be a scheduler of torch.optim.lr_scheduler, made of the "
                 f"optimiser; got a {type(self.scheduler).__name__}."
@@ -218,13 +218,11 @@ def initial_arrays(run: TorchRun) -> Arrays:
       run: the run.
 
     Returns:
-      Arrays called ``param/…`` and ``buffer/…``.
+      Arrays called ``param/…`` and ``buffer/…``, and ``optimizer/…`` of one that begins with some.
     """
     return {
         name: array.astype(np.float64) if array.dtype.kind == "f" else array
         for name, array in _arrays(_own_tensors(run)).items()
-        # Adagrad's first sums are not the user's float32 ones; see `_set_initial_sums`.
-        if not name.startswith("optimizer/")
     }
 
 

@@ -12,6 +12,7 @@ table: Any = importlib.import_module("tests.parity.right_ports.table")
 del sys.path[0]
 
 SAMPLE = {
+    "attention masked by infinity": 15,
     "attention of torch": 1,
     "convolution 2d grouped": 0,
     "embedding tied": 0,
