@@ -322,14 +322,17 @@ def _opened(program: Any) -> tuple[Any, Sequence[Any]]:
 
 def _scan(eqn: Any, inputs: list[Any], rule: Rule, wide: Any) -> list[Any]:
     params = eqn.params
-    consts, carried = params["num_consts"], params["num_carry"]
     jaxpr, closed = _opened(params["jaxpr"])
+    if "ft_in" in params:  # from JAX 0.12 on
+        consts, start, xs = map(list, params["ft_in"].update(inputs).unpack())
+    else:
+        first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+        consts, start, xs = inputs[:first], inputs[first:last], inputs[last:]
 
     def body(carry: Any, xs: Any) -> Any:
-        outputs = _run(jaxpr, closed, [*inputs[:consts], *carry, *xs], rule, wide)
-        return _like(outputs[:carried], carry), outputs[carried:]
+        outputs = _run(jaxpr, closed, [*consts, *carry, *xs], rule, wide)
+        return _like(outputs[: len(start)], carry), outputs[len(start) :]
 
-    start, xs = inputs[consts : consts + carried], inputs[consts + carried :]
     carry, ys = jax.lax.scan(
         body, list(map(jnp.asarray, start)), xs, params["length"], params["reverse"]
     )
