@@ -120,7 +120,9 @@ def _sample(
             seen = rounded.step(batch, number)
         for key, array in oracle.items():
             if array.dtype.kind == "f" and not key.startswith(("batch/", "slope/")):
-                found[f"model/{key}"] = np.sum(np.square(seen[key] - array))
+                known = np.isfinite(seen[key]) & np.isfinite(array)
+                apart = np.subtract(seen[key], array, where=known, out=np.zeros_like(array))
+                found[f"model/{key}"] = np.sum(np.square(apart))
     found |= {f"float32/{key}": array for key, array in single.step(batch, number).items()}
     return found, kinks is not None and kinks.watched
 
