@@ -134,7 +134,8 @@ def check_port(
             "torch is not installed here; install jaxdnn[torch], or record the run where it is "
             "(reference_torch.record) and compare with parity.replay."
         ) from error
-    if not isinstance(samples, int) or samples < ("float32" in precisions):
+    least = 1 if "float32" in precisions else 0
+    if not isinstance(samples, int) or samples < least:
         raise ValueError(
             f"samples must be a whole number, of at least 1 if float32 decides; got {samples}."
         )
@@ -150,7 +151,7 @@ def check_port(
         samples=samples,
     )
     if port_batches is not None:
-        port_batches = _limited(port_batches, steps)
+        port_batches = _pairs(port_batches, steps)
     with reporting(progress):
         return evaluate(
             live(run, port), port, precisions=precisions, port_batches=port_batches, name=name
@@ -216,7 +217,7 @@ def replay(
     _require_transformation(optimizer)
     port = Port(apply, loss, optimizer, from_torch, to_torch, activations, stateful)
     if port_batches is not None:
-        port_batches = _limited(port_batches, steps)
+        port_batches = _pairs(port_batches, steps)
     source = recording(file, steps=steps)
     with reporting(progress):
         return evaluate(source, port, precisions=precisions, port_batches=port_batches)
@@ -237,9 +238,15 @@ def _limited(batches: Batches, steps: int | None) -> Batches:
         )
     if steps is not None and (not isinstance(steps, int) or steps < 1):
         raise ValueError(f"steps must be a whole number of at least 1; got {steps}.")
-    if any(not isinstance(batch, tuple | list) or len(batch) != 2 for batch in batches[:1]):
-        raise ValueError("A batch must be a pair of arrays, inputs and targets.")
     return batches if steps is None else batches[:steps]
+
+
+def _pairs(batches: Batches, steps: int | None) -> Batches:
+    """The port's own batches; torch's are checked by `reference_torch.TorchRun`."""
+    limited = _limited(batches, steps)
+    if len(limited) and (not isinstance(limited[0], tuple | list) or len(limited[0]) != 2):
+        raise ValueError("A batch must be a pair of arrays, inputs and targets.")
+    return limited
 
 
 def evaluate(

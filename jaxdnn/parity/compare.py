@@ -19,6 +19,7 @@ __all__ = [
     "Observation",
     "compare_step",
     "difference_of",
+    "finite_magnitude",
     "index_of_largest",
     "largest_magnitude",
     "phase_index",
@@ -200,7 +201,7 @@ def compare_step(
         if (mask := measured.left_out(key)) is not None:
             difference = np.where(mask, 0.0, difference)
             ours = np.where(mask, 0.0, ours)
-        magnitudes[key] = max(magnitudes.get(key, 0.0), _finite_magnitude(ours))
+        magnitudes[key] = max(magnitudes.get(key, 0.0), finite_magnitude(ours))
         at = index_of_largest(difference)
         furthest = float(difference[at])
         error = ratio(furthest, magnitudes[key])
@@ -287,7 +288,7 @@ def difference_of(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     return np.where(same, 0.0, np.where(np.isfinite(difference), difference, np.inf))
 
 
-def _finite_magnitude(values: np.ndarray) -> float:
+def finite_magnitude(values: np.ndarray) -> float:
     """The largest finite magnitude."""
     values = np.asarray(values, np.float64)
     largest = max(values.max(initial=0.0), -values.min(initial=0.0))

@@ -40,6 +40,7 @@ from jaxdnn.parity.compare import (
     Divergence,
     Measured,
     Observation,
+    finite_magnitude,
     index_of_largest,
     largest_magnitude,
     phase_index,
@@ -199,13 +200,11 @@ def add(
             continue
         magnitudes[key] = _magnitude(magnitudes, key, truth)
         scale = magnitudes[key] or 1.0
-        with np.errstate(invalid="ignore"):
-            sides = [np.asarray(side[key] / scale) for side in (exact, torch, port)]
-        truth_scaled, torch_scaled, _ = sides
-        before = squares.get(key, Squares())
         # Where torch itself is not finite, as after an overflow, there is nothing to come near to.
-        known = np.isfinite(truth_scaled) & np.isfinite(torch_scaled)
-        truth_scaled, torch_scaled, ported = (np.where(known, side, 0.0) for side in sides)
+        known = np.isfinite(truth) & np.isfinite(torch[key])
+        sides = (np.where(known, side[key] / scale, 0.0) for side in (exact, torch, port))
+        truth_scaled, torch_scaled, ported = sides
+        before = squares.get(key, Squares())
         squares[key] = _more_squares(before, truth_scaled, torch_scaled, ported)
         error = np.abs(ported - truth_scaled)
         at = index_of_largest(np.nan_to_num(error, nan=np.inf))
@@ -371,7 +370,7 @@ def _scalar_changes(optimizer: optax.GradientTransformation) -> _ScalarChanges:
 def _magnitude(magnitudes: Mapping[str, float], key: str, exact: np.ndarray) -> float:
     # Each state counts alike, however large its numbers are; but one in which they nearly cancel
     # must not count for all the others.
-    return max(largest_magnitude(exact), 0.5 * magnitudes.get(key, 0.0))
+    return max(finite_magnitude(exact), 0.5 * magnitudes.get(key, 0.0))
 
 
 def horizon(runner: Runner, initial: Arrays, batches: Iterable[Sequence[np.ndarray]]) -> int | None:

@@ -173,3 +173,9 @@ def test_rounding_excess_of_what_is_not_finite(side: int, expected: float, value
     sides[side] = [{"loss": np.array(value)}]
     with np.errstate(invalid="ignore"):
         assert excess(*sides)["loss"] == expected
+
+
+def test_what_is_infinite_in_torch_hides_no_other_element() -> None:
+    """A mask of -inf in the output is no measure of the scores beside it."""
+    sides = [[{"output": np.array([1 + error, -np.inf])}] for error in (0.0, 1e-6, 5e-6)]
+    assert excess(*sides)["output"] == pytest.approx(4.88, abs=0.01)

@@ -238,6 +238,24 @@ def _momentum_beside_a_constant() -> Arguments:
     )
 
 
+def _momentum_lost_in_the_last_step() -> Arguments:
+    """No parameter shows what the last step leaves in the optimiser."""
+    module = network()
+    inner: Any = optax.sgd(0.1, momentum=0.9)
+
+    def init(params: Any) -> Any:
+        return inner.init(params), jnp.zeros((), jnp.int32)
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        updates, (trace, rest) = inner.update(updates, state[0], params)
+        last = state[1] == 5
+        kept = jax.tree.map(lambda array: jnp.where(last, 0 * array, array), trace.trace)
+        return updates, ((trace._replace(trace=kept), rest), state[1] + 1)
+
+    optimizer = optax.GradientTransformation(init, update)
+    return right(module, torch_optimizer=sgd(module, momentum=0.9), optimizer=optimizer)
+
+
 def _epsilon_beside_equal_constants() -> Arguments:
     """Both sides hold the same numbers in float32, which excuse no other difference."""
     mean = np.array([0.485, 0.456, 0.406], np.float32)
@@ -1030,6 +1048,7 @@ SLIPS: dict[str, Callable[[], Arguments]] = {
     ),
     "a frozen layer beside a rounded constant": _frozen_beside_a_constant,
     "a momentum beside a rounded constant": _momentum_beside_a_constant,
+    "a momentum lost in the last step": _momentum_lost_in_the_last_step,
     "an epsilon beside equal constants": _epsilon_beside_equal_constants,
     "clamped beside labels of -1": _clamped_beside_labels_of_minus_one,
     "an integer buffer": _integer_buffer,
