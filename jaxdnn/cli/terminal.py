@@ -273,7 +273,7 @@ def show_verification(
         markup=False,
     )
     resynchronised = [
-        f"{outcome.workflow}, {outcome.title} ({len(tier.resynchronised)} of {tier.steps})"
+        f"{outcome.name} ({len(tier.resynchronised)} of {tier.steps})"
         for outcome in outcomes
         for tier in outcome.report.tiers
         if tier.resynchronised
@@ -293,7 +293,7 @@ def show_verification(
         console.print(f"{text}: {figure.verdict}", markup=False)
     for outcome in outcomes:
         if outcome.verdict != "pass":
-            console.print(f"\n{outcome.workflow}, {outcome.title}", markup=False)
+            console.print(f"\n{outcome.name}", markup=False)
             console.print(str(outcome.report), markup=False)
             for form, apart in outcome.forms.items():
                 console.print(f"jitted and {form}: {apart:.1e} apart", markup=False)

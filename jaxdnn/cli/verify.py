@@ -282,7 +282,7 @@ def _write(options: Verify, outcomes: list["Outcome"], figures: list["Figures"])
             file.write(json.dumps(contents, allow_nan=False).encode() + b"\n")
     if options.html is not None:
         reports: list[tuple[str | None, Any]] = [
-            (f"{outcome.workflow}, {outcome.title}", outcome.report) for outcome in outcomes
+            (outcome.name, outcome.report) for outcome in outcomes
         ]
         with write_atomically(options.html) as file:
             file.write(page("jaxdnn beside torch", reports).encode())

@@ -12,13 +12,12 @@ import optax
 from jaxtyping import PyTree
 
 from jaxdnn.parity import states, widening
-from jaxdnn.parity.compare import Measured, Observation, under
+from jaxdnn.parity.compare import Observation, under
 from jaxdnn.parity.layout import Layout, checked, trace
 from jaxdnn.parity.port import Arrays, Port, State, named_batch, predict, take_step
 
 __all__ = [
     "Runner",
-    "adopt",
     "constants",
     "in_torch",
     "initial_state",
@@ -225,27 +224,6 @@ def train(runner: Runner, state: State, batch: Sequence[np.ndarray]) -> State:
     """Train on one batch without observing it."""
     with precision(runner.dtype):
         return runner.step(state, _cast_batch(runner, batch))[0]
-
-
-def adopt(
-    runner: Runner, state: State, tensors: Mapping[str, np.ndarray], masks: Mapping[str, np.ndarray]
-) -> State:
-    """The state with some elements of torch's parameters, and of their moments, in it.
-
-    Args:
-      runner: the port.
-      state: the port's.
-      tensors: torch's, called ``param/…`` and ``optimizer/…``.
-      masks: for each parameter of which elements are taken, which.
-    """
-    with precision(runner.dtype):
-        mixed = {}
-        for key, array in in_torch(runner, state.params, state.opt_state).items():
-            mask = Measured(noise=masks).left_out(key)
-            if key in tensors:
-                mixed[key] = array if mask is None else np.where(mask, tensors[key], array)
-    buffers = {f"buffer/{name}": np.asarray(array) for name, array in state.buffers.items()}
-    return resume(runner, mixed | buffers, state.opt_state)
 
 
 def update(runner: Runner, state: State, grads: Arrays) -> tuple[PyTree, optax.OptState]:

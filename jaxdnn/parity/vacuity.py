@@ -258,7 +258,6 @@ def noise_matters(
     runner: Runner,
     state: State,
     batch: Sequence[np.ndarray],
-    tensors: Arrays,
     noise: Mapping[str, np.ndarray],
 ) -> bool:
     """Whether the loss or another gradient depends on elements that are noise.
@@ -269,16 +268,16 @@ def noise_matters(
       runner: the port.
       state: after some steps.
       batch: on which it is tried.
-      tensors: the parameters by torch name, called ``param/…``.
       noise: masks by parameter.
     """
     numbers = np.random.default_rng(0)
-    moved = {}
-    for name in noise:
-        array = tensors[f"param/{name}"]
-        size = max(largest_magnitude(array), 1e-3)
-        moved[f"param/{name}"] = array + size * numbers.normal(size=array.shape)
-    changed = running.adopt(runner, state, tensors | moved, noise)
+    with running.precision(runner.dtype):
+        arrays = dict(runner.layout.to_torch(state.params))
+        for name, mask in noise.items():
+            size = max(largest_magnitude(arrays[name]), 1e-3)
+            moved = arrays[name] + size * numbers.normal(size=mask.shape)
+            arrays[name] = np.where(mask, moved, arrays[name])
+        changed = state._replace(params=runner.port.from_torch(arrays))
     before, after = (running.observe(runner, s, batch)[1] for s in (state, changed))
     gradients = max(
         (largest_magnitude(before[k]) for k in before if phase_of(k) == "grad"), default=0.0

@@ -156,9 +156,7 @@ def _agreed_before(carry: Carry) -> bool:
 def _noise_matters(result: Result) -> bool:
     carry = result.carry
     batch = list(under("batch/", carry.actual).values())
-    return vacuity.noise_matters(
-        result.sides.double, carry.state, batch, carry.expected, carry.vanishing
-    )
+    return vacuity.noise_matters(result.sides.double, carry.state, batch, carry.vanishing)
 
 
 def _narrower_than_float32(result: Result) -> list[Narrowing]:

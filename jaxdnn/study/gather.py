@@ -20,17 +20,15 @@ from jaxdnn.data.mnist import MNIST
 from jaxdnn.parity.port import State, take_step
 from jaxdnn.parity.runner import precision
 from jaxdnn.runs import catalogue, documented, execute
-from jaxdnn.verification.cases import CASES
+from jaxdnn.verification.cases import CASES, EPOCH
 from jaxdnn.verification.sides import Case, TorchSide
 
 __all__ = ["compare", "has_torch", "losses", "parameters", "rows_of", "run"]
 __all__ += ["source", "torch_figures"]
 
 STEPS = 300
-"""Most steps of a pair of loss curves; rounding has parted them by then, if it does at all."""
-
-EPOCH = 938
-"""Those of MNIST's: all batches of 64 of one epoch."""
+"""Most steps of a pair of loss curves; rounding has parted them by then, if it does at all. MNIST's
+take an epoch."""
 
 POINTS = 240
 """Most points of a curve on a page."""

@@ -44,7 +44,10 @@ from jaxdnn.workflows import (
     two_layer_net,
 )
 
-__all__ = ["CASES", "TITLES"]
+__all__ = ["CASES", "EPOCH", "TITLES"]
+
+EPOCH = 938
+"""Batches of 64 in an epoch of MNIST."""
 
 _POINTS = np.array([1, 2, 3], np.float32)
 _ROWS = np.array([[0, 0, 1], [1, 1, 1], [4, 2, 1]], np.float32)
@@ -248,7 +251,7 @@ def _digits(workflow: str, module: Any) -> Case:
         draws = reference_module("parity.training_run").initial_draws(reference.init, seed=0)
         generators = map(np.random.default_rng, itertools.count())
         permutations = (generator.permutation(60_000) for generator in generators)
-        count = min(1000, config.epochs * 938, steps)  # 938 batches of 64 an epoch
+        count = min(1000, config.epochs * EPOCH, steps)
         indices = itertools.islice(_split(permutations, 64), count)
         return network_torch(
             next(draws),

@@ -72,6 +72,11 @@ class Outcome(NamedTuple):
         return TITLES[self.row]
 
     @property
+    def name(self) -> str:
+        """The workflow and the row's title."""
+        return f"{self.workflow}, {self.title}"
+
+    @property
     def verdict(self) -> Verdict:
         """The report's, or ``"fail"`` where the transforms disagree."""
         apart = max(self.forms.values(), default=0.0) > TOLERANCE

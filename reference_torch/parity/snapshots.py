@@ -172,9 +172,8 @@ def written(value: Any, dtype: torch.dtype | None = torch.float64) -> Any:
 
     In float64 the tensor's own number would be 0.05000000075.
     """
-    if dtype is None or not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
-        return value
-    if value.dim():
+    is_number = isinstance(value, torch.Tensor) and value.dtype == torch.float32 and not value.dim()
+    if dtype is None or not is_number:
         return value
     return torch.tensor(float(str(np.float32(value.item()))), dtype=dtype, device=value.device)
 

@@ -16,7 +16,7 @@ from jaxdnn.data.mnist import MNIST
 from jaxdnn.parity import trajectory, verdict
 from jaxdnn.parity.compare import Errors, Observation, compare_step
 from jaxdnn.verification import verify
-from jaxdnn.verification.cases import CASES
+from jaxdnn.verification.cases import CASES, TITLES
 from jaxdnn.verification.sides import network
 from jaxdnn.workflows import mnist_dnn
 from reference_torch.parity.trajectory import trajectory as observed
@@ -40,6 +40,10 @@ CHAOTIC = ["W16 W19 W20", "W20 batches"]
 UNBATCHED = ("W01-W06", "W07", "W08", "W09", "W10", "W11")
 FIRST_ROWS = {case.workflow: row for row, case in reversed(list(CASES.items()))}
 FEW = 8
+
+
+def test_every_row_has_a_title() -> None:
+    assert set(CASES) | {"W21 W22"} <= set(TITLES)
 
 
 def data_of(row: str, request: pytest.FixtureRequest) -> MNIST | None:
